@@ -1,0 +1,64 @@
+"""Nouns to canonical JSON and back, so that an identity never depends on key order or on 2 versus 2.0."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def to_jsonable(noun: Any) -> Any:
+    """Returns `noun` (a frozen dataclass, tuple or scalar) as JSON-ready data; every field typed float stays a float."""
+    if dataclasses.is_dataclass(noun) and not isinstance(noun, type):
+        return {field.name: to_jsonable(getattr(noun, field.name)) for field in dataclasses.fields(noun)}
+    if isinstance(noun, (tuple, list)):
+        return [to_jsonable(item) for item in noun]  # pyright: ignore[reportUnknownVariableType]
+    if noun is None or isinstance(noun, (str, bool, int, float)):
+        return noun
+    raise TypeError(f"{type(noun).__name__} has no canonical JSON form")
+
+
+def canonical_json(noun: Any) -> str:
+    """Returns the one JSON text of `noun`: sorted keys, no spaces, NaN refused."""
+    return json.dumps(to_jsonable(noun), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def short_hash(noun: Any, *, digits: int = 16) -> str:
+    """Returns the first `digits` hexadecimal digits of the SHA-256 of the canonical JSON of `noun`."""
+    return hashlib.sha256(canonical_json(noun).encode()).hexdigest()[:digits]
+
+
+def from_jsonable(cls: type[T], data: Mapping[str, Any]) -> T:
+    """Returns the noun `cls` that `to_jsonable` wrote as `data`.
+
+    Raises:
+        ValueError: `data` holds a key that `cls` does not know, or lacks one without a default.
+    """
+    hints = typing.get_type_hints(cls)
+    known = {field.name for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    try:
+        return cls(**{name: _revive(hints[name], value) for name, value in data.items()})
+    except TypeError as error:
+        raise ValueError(f"incomplete {cls.__name__}: {error}") from error
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if value is None:
+        return None
+    if origin in (types.UnionType, typing.Union):
+        return _revive(next(arg for arg in args if arg is not type(None)), value)
+    if origin is tuple:
+        return tuple(_revive(args[0], item) for item in value)
+    if dataclasses.is_dataclass(hint):
+        return from_jsonable(typing.cast(type[Any], hint), value)
+    if hint is float:
+        return float(value)
+    return value

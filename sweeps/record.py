@@ -1,0 +1,92 @@
+"""What happened to a trial: progress and outcome as training reports them, and the record that remains."""
+
+import enum
+from dataclasses import dataclass
+
+from sweeps.cost import Cost
+from sweeps.trial import Trial
+
+MAX_ATTEMPTS = 3
+"""A trial that raised an exception this often is settled as failed."""
+
+
+class Status(enum.StrEnum):
+    """How a run stands. Failure is data: a diverged run bounds the stable learning rate."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One point of a run's curve, reported by training while it runs."""
+
+    step: int
+    """Optimiser steps done."""
+    images: int
+    train_loss: float
+    """Mean training loss since the last point [nats]."""
+    val_loss: float | None
+    """Held-out loss [nats], at the points where it was measured."""
+    wall_s: float
+    """Training time so far, over all attempts, without compilation [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt at a trial ended."""
+
+    status: Status
+    steps: int
+    """Optimiser steps done, over all attempts."""
+    val_loss: float | None
+    """Held-out loss at the end [nats]; missing unless finished."""
+    selection_loss: float | None
+    """Loss on the other held-out images, on which learning rates are chosen [nats]."""
+    train_loss: float | None
+    """Mean training loss of the last part of the run [nats]."""
+    wall_s: float
+    """Training time over all attempts, without compilation [s]."""
+    compile_s: float
+    """Compilation of this attempt [s]."""
+    error: str | None = None
+    """For failed attempts: the traceback's text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A trial and what happened to it, over all its attempts."""
+
+    trial: Trial
+    cost: Cost
+    """What the plan priced it at, in the study's reference hardware."""
+    budget_core_hours: float | None
+    """The BUDGET of the sweep that launched it."""
+    status: Status
+    outcome: Outcome | None
+    """Of the last attempt that ended; missing while none has."""
+    curve: tuple[Progress, ...]
+    """Points in order of step; points that a later attempt repeated are dropped. Empty when not asked for."""
+    attempts: int
+    code_version: str
+    device: str
+    """What it ran on, as JAX names it."""
+    started_unix_s: float
+    ended_unix_s: float | None
+    tainted: bool = False
+    """Whether something is known to be wrong with it, so that fits trust it less."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further attempt is owed."""
+        if self.status is Status.FAILED:
+            return self.attempts >= MAX_ATTEMPTS
+        return self.status in (Status.FINISHED, Status.DIVERGED)
+
+    @property
+    def val_loss(self) -> float | None:
+        """The reported held-out loss [nats]; missing unless the run finished."""
+        return self.outcome.val_loss if self.outcome and self.status is Status.FINISHED else None

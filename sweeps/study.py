@@ -1,0 +1,36 @@
+"""A study: the grid of trials somebody asks for, and the hardware whose core-hours it is priced in."""
+
+from dataclasses import dataclass
+
+from sweeps.hardware import Hardware
+from sweeps.nfnet_shape import NFNetShape
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A named architecture of the study's ladder."""
+
+    name: str
+    """f0 ... f7p."""
+    family: str
+    shape: NFNetShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The axes of a grid and what its trials share. Trials = models x epochs x batch_images x peak_lrs x seeds."""
+
+    name: str
+    """Also the name of its MLflow experiment."""
+    title: str
+    """One line for people."""
+    models: tuple[Model, ...]
+    epochs: tuple[float, ...]
+    batch_images: tuple[int, ...]
+    peak_lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+    data: DataSpec
+    schedule: ScheduleSpec
+    recipe: RecipeSpec
+    hardware: Hardware

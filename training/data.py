@@ -1,0 +1,63 @@
+"""Where training images come from: a source draws batches inside the compiled program and says in which order."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sweeps.errors import StudyError
+from sweeps.trial import DataSpec
+from training import parts
+
+HELD_OUT, SELECTION = 0xFFFF0001, 0xFFFF0002
+"""Stream numbers of the two held-out sets; training streams are the trials' seeds."""
+
+Batch = tuple[jax.Array, jax.Array]
+"""Images (batch, px, px, channels) and target probabilities (batch, classes)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data set, ready to be drawn from inside a compiled program."""
+
+    arrays: Any
+    """A tree of device arrays, handed to every draw."""
+    draw: Callable[[Any, jax.Array, jax.Array], Batch]
+    """(arrays, uint32 indices, uint32 stream) -> batch; pure, so that it can live inside the training step."""
+    order: Callable[[int, int, int], np.ndarray]
+    """(seed, first, count) -> uint32 indices of the training images at places first ... first + count - 1."""
+
+
+@functools.cache
+def open_source(data: DataSpec, data_dir: Path) -> Source:
+    """Returns the source of `data`; files are read and verified once in a process.
+
+    Raises:
+        StudyError: files are missing or broken, or no reader of that name exists.
+    """
+    if data.name == "parts":
+        return _procedural(data)
+    if data.name in ("fashion_mnist", "cifar10"):
+        from training.real_images import open_real
+
+        return open_real(data, data_dir)
+    raise StudyError(
+        f"data set {data.name!r} cannot be read here; parts, fashion_mnist and cifar10 can (try: STUDY=scale_model)"
+    )
+
+
+def _procedural(data: DataSpec) -> Source:
+    def draw(world: parts.World, indices: jax.Array, stream: jax.Array) -> Batch:
+        images, log_targets = parts.draw(world, indices, stream, image_px=data.image_px)
+        return images, jnp.exp(log_targets)
+
+    def order(seed: int, first: int, count: int) -> np.ndarray:
+        # Endless: every place of the stream is a fresh image.
+        return np.arange(first, first + count, dtype=np.uint32)
+
+    return Source(arrays=parts.make_world(data), draw=draw, order=order)
