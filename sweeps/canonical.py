@@ -1,6 +1,7 @@
 """Nouns to canonical JSON and back, so that an identity never depends on key order or on 2 versus 2.0."""
 
 import dataclasses
+import enum
 import hashlib
 import json
 import types
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 
 def to_jsonable(noun: Any) -> Any:
-    """Returns `noun` (a frozen dataclass, tuple or scalar) as JSON-ready data; every field typed float stays a float."""
+    """Returns `noun` (a frozen dataclass, tuple or scalar) as JSON-ready data; a float stays a float."""
     if dataclasses.is_dataclass(noun) and not isinstance(noun, type):
         return {field.name: to_jsonable(getattr(noun, field.name)) for field in dataclasses.fields(noun)}
     if isinstance(noun, (tuple, list)):
@@ -61,4 +62,6 @@ def _revive(hint: Any, value: Any) -> Any:
         return from_jsonable(typing.cast(type[Any], hint), value)
     if hint is float:
         return float(value)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return hint(value)
     return value

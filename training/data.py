@@ -28,7 +28,9 @@ class Source:
     arrays: Any
     """A tree of device arrays, handed to every draw."""
     draw: Callable[[Any, jax.Array, jax.Array], Batch]
-    """(arrays, uint32 indices, uint32 stream) -> batch; pure, so that it can live inside the training step."""
+    """(arrays, uint32 indices, uint32 stream) -> training batch; pure, so that it can live inside the step."""
+    draw_held_out: Callable[[Any, jax.Array, jax.Array], Batch]
+    """(arrays, uint32 indices, HELD_OUT or SELECTION) -> batch without augmentation."""
     order: Callable[[int, int, int], np.ndarray]
     """(seed, first, count) -> uint32 indices of the training images at places first ... first + count - 1."""
 
@@ -60,4 +62,4 @@ def _procedural(data: DataSpec) -> Source:
         # Endless: every place of the stream is a fresh image.
         return np.arange(first, first + count, dtype=np.uint32)
 
-    return Source(arrays=parts.make_world(data), draw=draw, order=order)
+    return Source(arrays=parts.make_world(data), draw=draw, draw_held_out=draw, order=order)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sweeps.nfnet_shape import NFNetShape
+from sweeps.nfnet_shape import Block, NFNetShape
 from training.convolution import convolve
 
 GELU_GAIN = 1.7015
@@ -20,11 +20,11 @@ Params = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Normal:
-    """A leaf yet to be drawn: its shape, and its standard deviation (0 for constants)."""
+class _Leaf:
+    """A parameter yet to be drawn: its shape, and its standard deviation (0 for constants)."""
 
     shape: tuple[int, ...]
-    std: float
+    std: float = 0.0
     constant: float = 0.0
 
 
@@ -51,16 +51,13 @@ def _layout(shape: NFNetShape, *, channels: int, classes: int, skip_init: float)
     for stem_width in shape.stem_widths:
         stem.append(_conv_layout(3, width, stem_width))
         width = stem_width
-    stages = []
-    for stage, (depth, out) in enumerate(zip(shape.stage_depths, shape.stage_widths, strict=True)):
-        blocks = []
-        for index in range(depth):
-            blocks.append(_block_layout(shape, stage, width, out, first=index == 0, skip_init=skip_init))
-            width = out
-        stages.append(blocks)
-    head_width = shape.head_width
-    classifier = {"weight": _Normal((head_width, classes), CLASSIFIER_INIT_STD), "bias": _Normal((classes,), 0.0)}
-    return {"stem": stem, "stages": stages, "head": _conv_layout(1, width, head_width), "classifier": classifier}
+    classifier = {"weight": _Leaf((shape.head_width, classes), CLASSIFIER_INIT_STD), "bias": _Leaf((classes,))}
+    return {
+        "stem": stem,
+        "blocks": [_block_layout(block, skip_init=skip_init) for block in shape.blocks()],
+        "head": _conv_layout(1, shape.stage_widths[-1], shape.head_width),
+        "classifier": classifier,
+    }
 
 
 def apply(params: Params, images: jax.Array, shape: NFNetShape, *, path: str) -> jax.Array:
@@ -69,52 +66,48 @@ def apply(params: Params, images: jax.Array, shape: NFNetShape, *, path: str) ->
     for index, (conv, stride) in enumerate(zip(params["stem"], shape.stem_strides, strict=True)):
         x = _conv(conv, _gelu(x) if index else x, stride=stride, path=path)
     variance = 1.0
-    for stage, blocks in enumerate(params["stages"]):
-        for index, block in enumerate(blocks):
-            stride = shape.stage_strides[stage] if index == 0 else 1
-            x = _block(block, x, beta=variance**-0.5, stride=stride, groups=shape.groups(stage), path=path)
-            # A transition's shortcut starts from the scaled activation, so the count of variance restarts with it.
-            variance = (1.0 if index == 0 else variance) + RESIDUAL_SCALE**2
+    for params_of_block, block in zip(params["blocks"], shape.blocks(), strict=True):
+        x = _block(params_of_block, x, block, beta=variance**-0.5, path=path)
+        # A transition's shortcut starts from the scaled activation, so the count of variance restarts with it.
+        variance = (1.0 if block.is_transition else variance) + RESIDUAL_SCALE**2
     x = _gelu(_conv(params["head"], x, path=path))
     return _linear(params["classifier"], jnp.mean(x, axis=(1, 2))).T
 
 
-def _block_layout(
-    shape: NFNetShape, stage: int, width: int, out: int, *, first: bool, skip_init: float
-) -> Params:
-    middle, groups, hidden = shape.bottleneck_width(stage), shape.groups(stage), shape.se_width(stage)
-    block = {
-        "conv0": _conv_layout(1, width, middle),
-        "conv1": _conv_layout(3, middle // groups, middle),
-        "conv2": _conv_layout(3, middle // groups, middle),
-        "conv3": _conv_layout(1, middle, out),
-        "squeeze": _linear_layout(out, hidden),
-        "excite": _linear_layout(hidden, out),
-        "skip_gain": _Normal((), 0.0, skip_init),
+def _block_layout(block: Block, *, skip_init: float) -> Params:
+    middle, out = block.bottleneck_width, block.out_width
+    layout = {
+        "reduce": _conv_layout(1, block.in_width, middle),
+        "grouped0": _conv_layout(3, middle // block.groups, middle),
+        "grouped1": _conv_layout(3, middle // block.groups, middle),
+        "expand": _conv_layout(1, middle, out),
+        "squeeze": _linear_layout(out, block.se_width),
+        "excite": _linear_layout(block.se_width, out),
+        "skip_gain": _Leaf((), constant=skip_init),
     }
-    if first:
-        block["shortcut"] = _conv_layout(1, width, out)
-    return block
+    if block.is_transition:
+        layout["shortcut"] = _conv_layout(1, block.in_width, out)
+    return layout
 
 
-def _block(block: Params, x: jax.Array, *, beta: float, stride: int, groups: int, path: str) -> jax.Array:
+def _block(params: Params, x: jax.Array, block: Block, *, beta: float, path: str) -> jax.Array:
     """Returns a pre-activation bottleneck block's output; `beta` scales its input to unit variance."""
     h = _gelu(x) * beta
     shortcut = x
-    if "shortcut" in block:
-        shortcut = _conv(block["shortcut"], _average_pool(h) if stride == 2 else h, path=path)
-    out = _conv(block["conv0"], h, path=path)
-    out = _conv(block["conv1"], _gelu(out), stride=stride, groups=groups, path=path)
-    out = _conv(block["conv2"], _gelu(out), groups=groups, path=path)
-    out = _conv(block["conv3"], _gelu(out), path=path)
-    out = out * (2.0 * _squeeze_excite(block, out))[:, None, None, :]
-    return shortcut + out * (RESIDUAL_SCALE * block["skip_gain"]).astype(out.dtype)
+    if block.is_transition:
+        shortcut = _conv(params["shortcut"], _average_pool(h) if block.stride == 2 else h, path=path)
+    out = _conv(params["reduce"], h, path=path)
+    out = _conv(params["grouped0"], _gelu(out), stride=block.stride, groups=block.groups, path=path)
+    out = _conv(params["grouped1"], _gelu(out), groups=block.groups, path=path)
+    out = _conv(params["expand"], _gelu(out), path=path)
+    out = out * (2.0 * _squeeze_excite(params, out))[:, None, None, :]
+    return shortcut + out * (RESIDUAL_SCALE * params["skip_gain"]).astype(out.dtype)
 
 
-def _squeeze_excite(block: Params, x: jax.Array) -> jax.Array:
+def _squeeze_excite(params: Params, x: jax.Array) -> jax.Array:
     """Returns a gate in (0, 1) for each channel of each image, shape (channels, batch)."""
-    hidden = jax.nn.relu(_linear(block["squeeze"], jnp.mean(x, axis=(1, 2))))
-    return jax.nn.sigmoid(_linear(block["excite"], hidden))
+    hidden = jax.nn.relu(_linear(params["squeeze"], jnp.mean(x, axis=(1, 2))))
+    return jax.nn.sigmoid(_linear(params["excite"], hidden))
 
 
 def _conv(conv: Params, x: jax.Array, *, stride: int = 1, groups: int = 1, path: str) -> jax.Array:
@@ -153,9 +146,9 @@ def _per_channel(bias: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _conv_layout(kernel: int, fan_in_channels: int, out: int) -> Params:
-    weight = _Normal((kernel, kernel, fan_in_channels, out), 1 / math.sqrt(kernel * kernel * fan_in_channels))
-    return {"weight": weight, "gain": _Normal((out,), 0.0, 1.0), "bias": _Normal((out,), 0.0)}
+    weight = _Leaf((kernel, kernel, fan_in_channels, out), 1 / math.sqrt(kernel * kernel * fan_in_channels))
+    return {"weight": weight, "gain": _Leaf((out,), constant=1.0), "bias": _Leaf((out,))}
 
 
 def _linear_layout(width: int, out: int) -> Params:
-    return {"weight": _Normal((width, out), 1 / math.sqrt(width)), "bias": _Normal((out,), 0.0)}
+    return {"weight": _Leaf((width, out), 1 / math.sqrt(width)), "bias": _Leaf((out,))}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sweeps.trial import DataSpec
+from training.counter_random import hashed, standardised, uniform
 
 PARTS = 512
 """Dictionary size."""
@@ -66,15 +67,15 @@ def draw(world: World, indices: jax.Array, stream: jax.Array, *, image_px: int) 
 
     The same (stream, index) gives the same image on every machine: all randomness is an integer hash of it.
     """
-    indices = _mix(indices) ^ _mix(stream + jnp.uint32(0x68E31DA4))
+    seeds = hashed(indices, stream)
     grid = image_px // TILE_PX
     slots = grid * grid
-    uniform = _uniform(indices, slots + 3)
-    parts = jnp.searchsorted(world.cumulative, uniform[:, :slots]).astype(jnp.int32)
+    chance = uniform(seeds, slots + 3)
+    parts = jnp.searchsorted(world.cumulative, chance[:, :slots]).astype(jnp.int32)
     parts = jnp.minimum(parts, PARTS - 1).reshape(-1, grid, grid)
-    images = _paint(world, parts, uniform[:, slots], uniform[:, slots + 1], image_px)
-    gain = jnp.exp(GAIN_SPREAD * _standardised(uniform[:, slots + 2]))
-    noise = _standardised(_uniform(indices ^ jnp.uint32(0x9E3779B9), images[0].size)).reshape(images.shape)
+    images = _paint(world, parts, chance[:, slots], chance[:, slots + 1], image_px)
+    gain = jnp.exp(GAIN_SPREAD * standardised(chance[:, slots + 2]))
+    noise = standardised(uniform(seeds ^ jnp.uint32(0x9E3779B9), images[0].size)).reshape(images.shape)
     return gain[:, None, None, None] * images + NOISE_STD * noise, jax.nn.log_softmax(_teach(world, parts))
 
 
@@ -96,22 +97,3 @@ def _teach(world: World, parts: jax.Array) -> jax.Array:
     pairs = jnp.sum(world.left[parts] * world.right[jnp.roll(parts, -1, axis=2)], axis=(1, 2))
     scale = TEACHER_SCALE / math.sqrt(slots * (1.0 + PAIR_WEIGHT**2))
     return scale * (votes + PAIR_WEIGHT * pairs)
-
-
-def _uniform(indices: jax.Array, count: int) -> jax.Array:
-    """Returns uniforms in [0, 1), shape (batch, count), by hashing (index, counter) twice."""
-    counter = jnp.arange(count, dtype=jnp.uint32) * jnp.uint32(0x85EBCA6B)
-    mixed = _mix(_mix(indices)[:, None] + counter[None, :])
-    return (mixed >> 8).astype(jnp.float32) * np.float32(2.0**-24)
-
-
-def _mix(x: jax.Array) -> jax.Array:
-    """Returns the `lowbias32` integer hash of C. Wellons (2018, public domain)."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
-
-
-def _standardised(uniform: jax.Array) -> jax.Array:
-    """Returns the uniform shifted and scaled to mean 0 and variance 1."""
-    return (uniform - 0.5) * np.float32(math.sqrt(12.0))

@@ -105,7 +105,7 @@ def make_programs(
         def add(batch: jax.Array, total: jax.Array) -> jax.Array:
             first = batch.astype(jnp.uint32) * EVALUATION_BATCH_IMAGES
             indices = first + jnp.arange(EVALUATION_BATCH_IMAGES, dtype=jnp.uint32)
-            return total + jnp.sum(loss(params, *source.draw(arrays, indices, stream)))
+            return total + jnp.sum(loss(params, *source.draw_held_out(arrays, indices, stream)))
 
         return jax.lax.fori_loop(0, batches, add, jnp.float32(0.0))
 

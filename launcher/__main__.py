@@ -1,0 +1,127 @@
+"""The Hydra application: `python -m launcher action=plan study=jft budget=110k`."""
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from launcher import schema
+from launcher.compose import CONFIG_DIR, CONFIG_NAME, action_of, full_size_models, is_json, load_data, request_from
+from launcher.config_errors import READING_ERRORS, explain
+from launcher.request import Request
+from sweeps.errors import StudyError
+from sweeps.plan import make_plan
+from sweeps.study import Model
+from sweeps.trial import DataSpec
+
+USER_ERROR = 2
+"""Exit code where the person at the keyboard can mend it."""
+
+SIGPIPE_EXIT = 141
+"""What a shell reports for a command whose reader has gone: 128 + 13."""
+
+REFERENCE_DATA = "jft4b"
+"""Models at full size are counted with the reference study's image size and classes."""
+
+Job = Callable[[], int]
+
+
+def main() -> int:
+    """Returns the exit code of the command in sys.argv; a user's mistake is one message on stderr and code 2."""
+    try:
+        return max((job() for job in _read_jobs()), default=0)
+    except StudyError as error:
+        if "HYDRA_FULL_ERROR" in os.environ:
+            traceback.print_exc()
+        print(f"loglog: {error}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGPIPE_EXIT
+
+
+def _read_jobs() -> list[Job]:
+    """Returns what the command line asks for; Hydra itself answers --help, --cfg and tab completion."""
+    schema.register()
+    jobs: list[Job] = []
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=CONFIG_NAME)
+    def application(config: DictConfig) -> None:
+        try:
+            jobs.append(_job(config))
+        except READING_ERRORS as error:  # Hydra would put a line of its own before the message
+            jobs.append(functools.partial(_refuse, explain(error, CONFIG_DIR)))
+
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors in its own words and exits with 1
+    try:
+        application()
+    except READING_ERRORS as error:
+        raise explain(error, CONFIG_DIR) from error
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    return jobs
+
+
+def _refuse(error: StudyError) -> int:
+    raise error
+
+
+def _job(config: DictConfig) -> Job:
+    action = action_of(config)
+    if action == "models":
+        return functools.partial(show_models, full_size_models(), load_data(REFERENCE_DATA), as_json=is_json(config))
+    request = request_from(config)
+    make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
+    return functools.partial(show_plan if action == "plan" else sweep, request)
+
+
+def show_plan(request: Request) -> int:
+    """Prints the plan of a request, counting what is recorded already; returns the exit code."""
+    from launcher.plan_table import make_console, plan_as_json, print_plan
+    from tracking.ledger import load_records
+    from tracking.paths import project_paths
+
+    records = load_records(project_paths(), request.study.name)
+    plan = make_plan(request.study, request.budget, records=records, spend_cap_core_hours=request.spend_cap_core_hours)
+    if request.json:
+        _print_json(plan_as_json(plan))
+    else:
+        print_plan(plan, make_console())
+    return 0
+
+
+def sweep(request: Request) -> int:
+    """Runs the sweep of a request; returns the exit code."""
+    from launcher.sweep import run_sweep
+    from tracking.paths import project_paths
+
+    return run_sweep(request, project_paths())
+
+
+def show_models(models: tuple[Model, ...], data: DataSpec, *, as_json: bool) -> int:
+    """Prints every architecture at full size; returns the exit code."""
+    from launcher.model_table import models_as_json, print_models
+    from launcher.plan_table import make_console
+
+    if as_json:
+        _print_json(models_as_json(models, data))
+    else:
+        print_models(models, data, make_console())
+    return 0
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer, allow_nan=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""A plan as people read it, one aligned table, and as programs read it, one JSON object."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.budget import format_core_hours
+from sweeps.plan import Cell, Plan
+from sweeps.pricing import Rule
+
+TABLE_WIDTH = 100
+MAX_ROWS = 100
+"""Rows shown of the cells within the budget, and of those cut; format=json holds all."""
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Returns the plan as JSON-ready data: one entry of `cells` for each run, one of `cuts` for each cell left out."""
+    return {
+        "budget_core_hours": plan.budget.core_hours,
+        "total_core_hours": plan.total.core_hours,
+        "total_flops": plan.total.flops,
+        "cells": [
+            _cell_as_json(cell) | {"peak_lr": peak_lr}
+            for cell in plan.cells
+            for _ in plan.study.seeds
+            for peak_lr in plan.study.peak_lrs
+        ],
+        "cuts": [{"model": cut.cell.model.name, "epochs": cut.cell.epochs, "reason": cut.reason} for cut in plan.cuts],
+    }
+
+
+def _cell_as_json(cell: Cell) -> dict[str, Any]:
+    return {
+        "model": cell.model.name,
+        "family": cell.model.family,
+        "epochs": cell.epochs,
+        "images": cell.images,
+        "params": cell.params,
+        "flops": cell.cost.flops,
+        "core_hours": cell.cost.core_hours,
+    }
+
+
+def make_console() -> Console:
+    """Returns a console on stdout at most 100 columns wide; in a pipe it is 100 wide and prints no colour codes."""
+    console = Console(highlight=False)
+    console.width = min(console.width, TABLE_WIDTH) if console.is_terminal else TABLE_WIDTH
+    return console
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Prints the cells of the plan from cheap to dear, what is cut and why, the totals and the units."""
+    console.print(f"[bold]{plan.study.name}[/bold]: {plan.study.title}", soft_wrap=True)
+    console.print(_cell_table(plan))
+    for line in summary_lines(plan):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _cell_table(plan: Plan) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("cell", no_wrap=True)
+    for header in ("images", "FLOPs", "core-hours", "runs", "cumulative"):
+        table.add_column(header, justify="right", no_wrap=True)
+    price = plan.study.hardware.price_per_core_hour
+    if price is not None:
+        table.add_column(plan.study.hardware.currency, justify="right", no_wrap=True)
+    table.add_column("priced by / cut because")
+    cumulative = 0.0
+    for cell in itertools.islice(plan.cells, MAX_ROWS):
+        spent = cell.cost.core_hours * cell.runs
+        cumulative += spent
+        money = [] if price is None else [_money(price * spent)]
+        table.add_row(*_cell_words(plan, cell), str(cell.runs), format_core_hours(cumulative), *money, _rule_word(cell))
+    _add_hidden_row(table, len(plan.cells))
+    table.add_section()
+    for cut in itertools.islice(plan.cuts, MAX_ROWS):
+        money = [] if price is None else ["-"]
+        table.add_row(*_cell_words(plan, cut.cell), "cut", "-", *money, cut.reason, style="dim")
+    _add_hidden_row(table, len(plan.cuts))
+    return table
+
+
+def _add_hidden_row(table: Table, rows: int) -> None:
+    if rows > MAX_ROWS:
+        table.add_row(f"... {rows - MAX_ROWS:,} more")
+
+
+def _cell_words(plan: Plan, cell: Cell) -> tuple[str, ...]:
+    batch = f"-b{cell.batch_images}" if len(plan.study.batch_images) > 1 else ""
+    return cell.name + batch, f"{cell.images:,}", format_flops(cell.cost.flops), format_core_hours(cell.cost.core_hours)
+
+
+def _rule_word(cell: Cell) -> str:
+    done = f", {cell.settled_runs} of {cell.runs} runs done" if cell.settled_runs else ""
+    return f"{cell.rule}{done}"
+
+
+def summary_lines(plan: Plan) -> Iterator[str]:
+    """Yields the lines below the table: totals, cuts, spend, money, and what a core-hour is."""
+    runs = len(plan.cells) * plan.grid.runs_per_cell
+    total, hardware = plan.total, plan.study.hardware
+    spread = f" (+- {100 * total.relative_spread:.0f} %)" if total.relative_spread else ""
+    yield (
+        f"total: {_count(len(plan.cells), 'cell')}, {_count(runs, 'run')}, {format_flops(total.flops)} FLOPs, "
+        f"{format_core_hours(total.core_hours)} core-hours{spread}"
+    )
+    if hardware.price_per_core_hour is not None:
+        money = _money(hardware.price_per_core_hour * total.core_hours)
+        yield f"price: {money} {hardware.currency} at {hardware.price_per_core_hour:g} a core-hour"
+    yield f"budget: {plan.budget} core-hours for the largest single run; {_count(len(plan.cuts), 'cell')} cut"
+    if plan.spend_cap_core_hours is not None or plan.settled:
+        cap = plan.spend_cap_core_hours
+        limit = "no cap" if cap is None else f"of a cap of {format_core_hours(cap)}"
+        spent = format_core_hours(plan.spent_core_hours)
+        yield f"spent so far: {spent} core-hours, {limit}; {_count(len(plan.settled), 'run')} done"
+    yield from _unit_lines(plan)
+
+
+def _unit_lines(plan: Plan) -> Iterator[str]:
+    hardware = plan.study.hardware
+    rules = {rate.rule for rate in plan.grid.rates}
+    if Rule.DEFINED in rules:
+        yield f"scale model, 1 core-hour = {hardware.flops_per_core_hour:.4g} FLOPs"
+    if Rule.MEASURED in rules:
+        yield f"measured: core-hours of {hardware.name}, from images per second and core of each model"
+    if Rule.ASSUMED in rules and hardware.peak_flops_per_s_per_core and hardware.assumed_mfu:
+        named = zip(plan.study.models, plan.grid.rates, strict=True)
+        models = [model.name for model, rate in named if rate.rule is Rule.ASSUMED]
+        shown = ", ".join(models[:8]) + (" ..." if len(models) > 8 else "")
+        yield (
+            f"assumed MFU: {hardware.name} has no throughput for {shown} at {plan.study.data.image_px} px; priced at "
+            f"{hardware.peak_flops_per_s_per_core / 1e12:g} TFLOP/s x {100 * hardware.assumed_mfu:g} %"
+        )
+
+
+def format_flops(flops: float) -> str:
+    """Returns FLOPs to three digits, 5.75e19."""
+    return f"{flops:.2e}".replace("e+", "e")
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.2f}" if amount < 1000 else f"{amount:,.0f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

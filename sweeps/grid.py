@@ -1,0 +1,160 @@
+"""Every trial of a study as columns of numbers: a million cells are priced at once, trials are made when asked for."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeps.errors import StudyError
+from sweeps.pricing import Rate, rate
+from sweeps.study import Study
+from sweeps.trial import Trial
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellColumns:
+    """One entry for each model x epochs x batch, in that order: what a run there sees and costs."""
+
+    model: Ints
+    """Position of the model in the study."""
+    epochs: Floats
+    batch_images: Ints
+    steps: Ints
+    images: Ints
+    flops: Floats
+    core_hours: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """All trials of a study, numbered: models x epochs x batch_images x seeds x peak_lrs, the last running fastest.
+
+    A cell is a model x epochs x batch: its trials cost the same and share one compiled program.
+    """
+
+    study: Study
+
+    def __post_init__(self) -> None:
+        check_axes(self.study)
+
+    @property
+    def runs_per_cell(self) -> int:
+        """Trials of each cell: seeds x learning rates."""
+        return len(self.study.seeds) * len(self.study.peak_lrs)
+
+    @property
+    def cell_count(self) -> int:
+        """Cells: models x epochs x batches."""
+        return len(self.study.models) * len(self.study.epochs) * len(self.study.batch_images)
+
+    def __len__(self) -> int:
+        return self.cell_count * self.runs_per_cell
+
+    @functools.cached_property
+    def rates(self) -> tuple[Rate, ...]:
+        """What one image costs each model, in the study's order."""
+        study = self.study
+        return tuple(
+            rate(shape=model.shape, family=model.family, model=model.name, data=study.data, hardware=study.hardware)
+            for model in study.models
+        )
+
+    @functools.cached_property
+    def columns(self) -> CellColumns:
+        """The cells as columns; one row a cell."""
+        study = self.study
+        models, epoch_counts, batches = len(study.models), len(study.epochs), len(study.batch_images)
+        model = np.repeat(np.arange(models, dtype=np.int64), epoch_counts * batches)
+        epochs = np.tile(np.repeat(np.array(study.epochs, dtype=np.float64), batches), models)
+        batch_images = np.tile(np.array(study.batch_images, dtype=np.int64), models * epoch_counts)
+        # The same operations in the same order as Trial.steps, so that both round alike.
+        steps = np.maximum(1, np.rint(epochs * study.data.images_per_epoch / batch_images)).astype(np.int64)
+        images = steps * batch_images
+        flops_per_image = np.array([per_image.flops_per_image for per_image in self.rates], dtype=np.float64)
+        core_hours_per_image = np.array([per_image.core_hours_per_image for per_image in self.rates], dtype=np.float64)
+        return CellColumns(
+            model=model,
+            epochs=epochs,
+            batch_images=batch_images,
+            steps=steps,
+            images=images,
+            flops=flops_per_image[model] * images,
+            core_hours=core_hours_per_image[model] * images,
+        )
+
+    def trial(self, index: int) -> Trial:
+        """Returns the trial of this number; raises IndexError outside the grid."""
+        study = self.study
+        if not 0 <= index < len(self):
+            raise IndexError(f"trial {index} of a grid of {len(self)}")
+        rest, lr = divmod(index, len(study.peak_lrs))
+        rest, seed = divmod(rest, len(study.seeds))
+        rest, batch = divmod(rest, len(study.batch_images))
+        model_index, epochs = divmod(rest, len(study.epochs))
+        model = study.models[model_index]
+        return Trial(
+            model=model.name,
+            family=model.family,
+            shape=model.shape,
+            data=study.data,
+            epochs=study.epochs[epochs],
+            batch_images=study.batch_images[batch],
+            peak_lr=study.peak_lrs[lr],
+            schedule=study.schedule,
+            recipe=study.recipe,
+            seed=study.seeds[seed],
+        )
+
+    def cell_trials(self, cell: int) -> range:
+        """Returns the numbers of a cell's trials."""
+        return range(cell * self.runs_per_cell, (cell + 1) * self.runs_per_cell)
+
+    def find(self, trial: Trial) -> int | None:
+        """Returns the number of a trial with the same id, or None where the grid has none.
+
+        Looks along the axes first, so that no other trial of the grid is hashed.
+        """
+        places = self._places
+        keys = (trial.model, trial.epochs, trial.batch_images, trial.seed, trial.peak_lr)
+        index = 0
+        for place, key in zip(places, keys, strict=True):
+            if key not in place:
+                return None
+            index = index * len(place) + place[key]
+        return index if self.trial(index).id == trial.id else None
+
+    @functools.cached_property
+    def _places(self) -> tuple[dict[str | float, int], ...]:
+        study = self.study
+        names = tuple(model.name for model in study.models)
+        axes = (names, study.epochs, study.batch_images, study.seeds, study.peak_lrs)
+        return tuple({value: place for place, value in enumerate(axis)} for axis in axes)
+
+
+def check_axes(study: Study) -> None:
+    """Raises StudyError where an axis is empty, names a value twice or holds one that cannot be run."""
+    names = tuple(model.name for model in study.models)
+    axes: tuple[tuple[str, Sequence[str | float], float | None], ...] = (
+        ("models", names, None),
+        ("epochs", study.epochs, 0.0),
+        ("batch_images", study.batch_images, 0.0),
+        ("peak_lrs", study.peak_lrs, 0.0),
+        ("seeds", study.seeds, -1.0),
+    )
+    for axis, values, above in axes:
+        if not values:
+            raise StudyError(f"study {study.name} has no {axis}; give at least one (try: study.{axis}=[...])")
+        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        if twice:
+            raise StudyError(f"study {study.name} names {', '.join(twice)} twice in {axis}; name each value once")
+        if above is None:
+            continue
+        wrong = [value for value in values if not float(value) > above or not np.isfinite(float(value))]
+        if wrong:
+            allowed = "0 or more" if above < 0 else "above zero"
+            raise StudyError(f"study {study.name} has {axis} {wrong[0]}; every value must be {allowed}")

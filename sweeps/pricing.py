@@ -1,0 +1,118 @@
+"""What training costs: FLOPs from the shape, core-hours from a measured throughput or a stated fallback."""
+
+import enum
+from dataclasses import dataclass
+
+from sweeps.cost import Cost
+from sweeps.errors import StudyError
+from sweeps.hardware import Hardware, Throughput
+from sweeps.nfnet_shape import NFNetShape
+from sweeps.trial import DataSpec, Trial
+
+FLOPS_PER_MAC = 6
+"""Training FLOPs for a forward multiply-accumulate: 2 forward, twice that backward."""
+
+ASSUMED_MFU_SPREAD = 0.2
+"""Assumption: relative standard deviation of a core-hour figure that rests on an assumed MFU. The reference study's own
+six models span 29 to 37 % (a spread of 0.09); another architecture or device can lie further off."""
+
+_SECONDS_PER_HOUR = 3600.0
+
+
+class Rule(enum.StrEnum):
+    """How core-hours were found; plans show it."""
+
+    MEASURED = "measured"
+    """From a measured throughput."""
+    DEFINED = "defined"
+    """From flops_per_core_hour: a scale model's core-hours are FLOPs in other units."""
+    ASSUMED = "assumed MFU"
+    """From peak x assumed model FLOPs utilisation: nothing was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """What one training image costs a model on a hardware."""
+
+    params: int
+    """With this data's classifier and input channels."""
+    flops_per_image: float
+    core_hours_per_image: float
+    relative_spread: float
+    """Relative standard deviation of core_hours_per_image."""
+    rule: Rule
+
+    def cost(self, images: int) -> Cost:
+        """Returns the cost of training on this many images."""
+        return Cost(
+            flops=self.flops_per_image * images,
+            core_hours=self.core_hours_per_image * images,
+            wall_hours=None,
+            relative_spread=self.relative_spread,
+        )
+
+
+def rate(*, shape: NFNetShape, family: str, model: str, data: DataSpec, hardware: Hardware) -> Rate:
+    """Returns what one training image costs: a throughput if there is one, else the scale, else peak x assumed MFU.
+
+    Raises:
+        StudyError: the hardware gives no way to price this model.
+    """
+    macs = shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
+    flops = float(FLOPS_PER_MAC * macs)
+    core_hours, spread, rule = _core_hours_per_image(flops, find_throughput(hardware, family, model, data), hardware)
+    if core_hours is None:
+        raise StudyError(
+            f"hardware {hardware.name} cannot price {family} {model} at {data.image_px} px: it has no throughput "
+            "for it, no flops_per_core_hour and no peak with an assumed MFU "
+            "(try: hardware.peak_flops_per_s_per_core=137.5e12 hardware.assumed_mfu=0.33)"
+        )
+    return Rate(
+        params=shape.params(classes=data.classes, channels=data.channels),
+        flops_per_image=flops,
+        core_hours_per_image=core_hours,
+        relative_spread=spread,
+        rule=rule,
+    )
+
+
+def _core_hours_per_image(
+    flops: float, throughput: Throughput | None, hardware: Hardware
+) -> tuple[float | None, float, Rule]:
+    if throughput is not None:
+        seconds = 1.0 / throughput.images_per_s_per_core
+        return seconds / _SECONDS_PER_HOUR, throughput.relative_spread, Rule.MEASURED
+    if hardware.flops_per_core_hour is not None:
+        return flops / hardware.flops_per_core_hour, 0.0, Rule.DEFINED
+    if hardware.peak_flops_per_s_per_core is not None and hardware.assumed_mfu is not None:
+        seconds = flops / (hardware.peak_flops_per_s_per_core * hardware.assumed_mfu)
+        return seconds / _SECONDS_PER_HOUR, ASSUMED_MFU_SPREAD, Rule.ASSUMED
+    return None, 0.0, Rule.ASSUMED
+
+
+def find_throughput(hardware: Hardware, family: str, model: str, data: DataSpec) -> Throughput | None:
+    """Returns the calibration of this model at this image size, if the hardware has one."""
+    wanted = (family, model, data.image_px)
+    found = (item for item in hardware.throughputs if (item.family, item.model, item.image_px) == wanted)
+    return next(found, None)
+
+
+def price(
+    *, shape: NFNetShape, family: str, model: str, data: DataSpec, images: int, hardware: Hardware
+) -> tuple[Cost, Rule]:
+    """Returns the cost of training a model on `images` images, and the rule that gave its core-hours."""
+    per_image = rate(shape=shape, family=family, model=model, data=data, hardware=hardware)
+    return per_image.cost(images), per_image.rule
+
+
+def price_trial(trial: Trial, hardware: Hardware) -> Cost:
+    """Returns the cost of training a trial from its start."""
+    cost, _ = price(
+        shape=trial.shape,
+        family=trial.family,
+        model=trial.model,
+        data=trial.data,
+        images=trial.images,
+        hardware=hardware,
+    )
+    return cost
