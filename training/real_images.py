@@ -61,7 +61,7 @@ def open_real(data: DataSpec, data_dir: Path) -> Source:
         return _normalised(pool, pixels), jax.nn.one_hot(pool.train_labels[image], data.classes)
 
     def draw_held_out(pool: Pool, indices: jax.Array, stream: jax.Array) -> Batch:
-        image = 2 * indices + jnp.where(stream == SELECTION, jnp.uint32(1), jnp.uint32(0))
+        image = 2 * indices + jnp.where(stream == jnp.uint32(SELECTION), jnp.uint32(1), jnp.uint32(0))
         return _normalised(pool, pool.test_images[image]), jax.nn.one_hot(pool.test_labels[image], data.classes)
 
     return Source(

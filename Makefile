@@ -1,0 +1,78 @@
+# Forwards words to Python and holds no logic of its own: what a word means is decided there.
+# Written for GNU make 3.81 too, which is what macOS ships.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep plan test lint models data bench ui fit
+
+SYSTEM_PYTHON := python3
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+
+## BUDGET    compute of the largest single run, in core-hours of the study's hardware: 400, 0.4k, 10k, 110k
+## BUDGETS   several of them, for the picks of fit: 10k,110k
+## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
+## CLUSTER   where it runs: local (default), inline
+## STRATEGY  what is run of the grid: grid (default)
+## SPEND     hard cap on the sum over all runs, in core-hours
+## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2
+## NAME      which benchmark (bench) or image set (data)
+## MODEL     one model instead of the study's ladder: scale/f3, nfnet/f7p
+## FORMAT    json: one JSON object on stdout and nothing else
+## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (fit, data, bench, ui, test)
+WORDS := BUDGET BUDGETS STUDY CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
+
+# A misspelt word is refused: make itself would pass over BUGDET=10k in silence.
+GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(word)))),$(word)))
+UNKNOWN := $(filter-out $(WORDS) MAKE% -%,$(GIVEN))
+$(if $(UNKNOWN),$(error $(UNKNOWN) is no word of this project; they are $(WORDS) (try: make help)))
+
+# $(call said,name,NAME) is name='value' when NAME was given, be it empty, and nothing otherwise. The value reaches
+# the command as it was typed: neither make nor the shell expands it. NAME and MODEL count only on the command line,
+# for some shells set them for purposes of their own.
+quoted = '$(subst ','\'',$(value $(1)))'
+is_given = $(filter $(if $(filter NAME MODEL,$(1)),command,command environment override),$(firstword $(origin $(1))))
+said = $(if $(call is_given,$(2)),$(1)=$(call quoted,$(2)))
+positional = $(if $(call is_given,$(1)),$(call quoted,$(1)))
+extra = $(value EXTRA)
+
+STUDY_WORDS = $(call said,study,STUDY) $(call said,budget,BUDGET) $(call said,spend,SPEND) $(call said,seeds,SEEDS) \
+  $(call said,model,MODEL) $(call said,strategy,STRATEGY) $(call said,cluster,CLUSTER) $(call said,format,FORMAT)
+
+help: ## these lines
+	@'$(SYSTEM_PYTHON)' -I launcher/show_help.py
+
+setup: $(READY) ## make .venv and install everything into it; the other commands do it by themselves
+
+sweep: $(READY) ## train every cell within BUDGET that has no record yet, then fit the law and name the pick
+	@$(PYTHON) -m launcher action=sweep $(STUDY_WORDS) $(extra)
+
+plan: $(READY) ## price a study and say what is cut and why; trains nothing
+	@$(PYTHON) -m launcher action=plan $(STUDY_WORDS) $(extra)
+
+models: $(READY) ## parameters and multiply-accumulates of every model
+	@$(PYTHON) -m launcher action=models $(STUDY_WORDS) $(extra)
+
+fit: $(READY) ## fit the law to what is recorded: analysis/fit_scaling.py
+	@$(PYTHON) analysis/fit_scaling.py $(call said,--study,STUDY) $(call said,--budgets,BUDGETS) \
+	  $(if $(filter json,$(value FORMAT)),--json) $(extra)
+
+ui: $(READY) ## MLflow's pages over runs.sqlite on 127.0.0.1
+	@$(PYTHON) -m tracking.ui $(extra)
+
+data: $(READY) ## fetch the image set NAME: fashion_mnist or cifar10
+	@$(PYTHON) -m training.fetch $(call positional,NAME) $(extra)
+
+bench: $(READY) ## run the benchmark NAME; without NAME, list them
+	@$(PYTHON) -m launcher.run_benchmark $(call positional,NAME) $(extra)
+
+test: $(READY) ## run the tests
+	@$(PYTHON) -m pytest -n 2 $(extra)
+
+lint: $(READY) ## check style, types and the directions of imports
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m pyright
+	@.venv/bin/lint-imports
+
+$(READY): pyproject.toml constraints.txt
+	@'$(SYSTEM_PYTHON)' -I launcher/bootstrap.py

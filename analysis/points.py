@@ -1,0 +1,167 @@
+"""What a fit reads: one point for each run that has a loss, and what was set aside with the reason."""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sweeps.nfnet_shape import NFNetShape
+from sweeps.record import RunRecord, Status
+from sweeps.trial import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One run that ended with a usable loss."""
+
+    model: str
+    """The curve it belongs to: a model's name, or the group of a table."""
+    loss: float
+    """Reported held-out loss [nats]."""
+    selection_loss: float | None = None
+    """Loss on which learning rates are chosen [nats]."""
+    core_hours: float | None = None
+    flops: float | None = None
+    params: float | None = None
+    tokens: float | None = None
+    """Training examples: tokens, or images."""
+    epochs: float | None = None
+    batch_images: int | None = None
+    peak_lr: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAside:
+    """Rows that no fit uses."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnstableRate:
+    """A peak learning rate at which at least one run diverged: data about the stable range, not about the loss."""
+
+    model: str
+    epochs: float | None
+    batch_images: int | None
+    peak_lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSet:
+    """All points of one study or table."""
+
+    points: tuple[Point, ...]
+    set_aside: tuple[SetAside, ...]
+    unstable: frozenset[UnstableRate] = frozenset()
+    study: str | None = None
+    """The study in runs.sqlite; None for a table."""
+    source: str
+    """Where they were read, for people."""
+    has_models: bool = True
+    """Whether points name the curve they belong to; without, only measured cells can be compared."""
+    budgets_core_hours: tuple[float, ...] = ()
+    """The budgets that the runs were launched for."""
+    code_versions: tuple[str, ...] = ()
+    tainted: int = 0
+    """Points with something known to be wrong."""
+    has_derived_tokens: bool = False
+    """Whether tokens were computed as FLOPs / (6 params)."""
+    data_unit: str = "tokens"
+    """What `tokens` counts: tokens | images | epochs."""
+
+
+_STATUS_REASONS = {
+    Status.RUNNING: "still running",
+    Status.DIVERGED: "diverged",
+    Status.FAILED: "failed",
+    Status.KILLED: "killed",
+}
+
+
+def points_from_records(records: Sequence[RunRecord], *, study: str | None, source: str = "runs.sqlite") -> PointSet:
+    """Returns the points of recorded runs; whatever has no finite loss is set aside, with its reason."""
+    points: list[Point] = []
+    aside: Counter[str] = Counter()
+    unstable: set[UnstableRate] = set()
+    seen: set[Trial] = set()
+    tainted = 0
+    for record in records:
+        trial = record.trial
+        if trial in seen:
+            aside["duplicate of a recorded trial"] += 1
+            continue
+        seen.add(trial)
+        if record.status is Status.DIVERGED:
+            unstable.add(
+                UnstableRate(
+                    model=trial.model, epochs=trial.epochs, batch_images=trial.batch_images, peak_lr=trial.peak_lr
+                )
+            )
+        reason = _STATUS_REASONS.get(record.status) or why_unusable(
+            loss=record.val_loss, compute=(record.cost.core_hours, record.cost.flops)
+        )
+        if reason:
+            aside[reason] += 1
+            continue
+        tainted += record.tainted
+        points.append(_point_of(record))
+    return PointSet(
+        points=tuple(points),
+        set_aside=count_reasons(aside),
+        unstable=frozenset(unstable),
+        study=study,
+        source=source,
+        budgets_core_hours=tuple(sorted({r.budget_core_hours for r in records if r.budget_core_hours})),
+        code_versions=tuple(sorted({r.code_version for r in records})),
+        tainted=tainted,
+        data_unit="images",
+    )
+
+
+def _point_of(record: RunRecord) -> Point:
+    trial, outcome = record.trial, record.outcome
+    selection = outcome.selection_loss if outcome else None
+    loss = record.val_loss
+    assert loss is not None, "only finished runs reach this"
+    return Point(
+        model=trial.model,
+        loss=loss,
+        selection_loss=selection if selection is not None and math.isfinite(selection) else None,
+        core_hours=record.cost.core_hours,
+        flops=record.cost.flops,
+        params=float(_params(trial.shape, trial.data.classes, trial.data.channels)),
+        tokens=float(trial.images),
+        epochs=trial.epochs,
+        batch_images=trial.batch_images,
+        peak_lr=trial.peak_lr,
+        seed=trial.seed,
+    )
+
+
+@functools.cache
+def _params(shape: NFNetShape, classes: int, channels: int) -> int:
+    """Returns the parameters of a model; thousands of runs share a few shapes."""
+    return shape.params(classes=classes, channels=channels)
+
+
+def why_unusable(*, loss: float | None, compute: Iterable[float | None]) -> str | None:
+    """Returns why a row has no place on log-log axes, or None when it has."""
+    if loss is None:
+        return "loss missing"
+    if not math.isfinite(loss):
+        return "loss is not finite"
+    if loss <= 0:
+        return "loss not above zero"
+    for value in compute:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            return "compute not above zero"
+    return None
+
+
+def count_reasons(aside: Counter[str]) -> tuple[SetAside, ...]:
+    """Returns the reasons, most frequent first."""
+    return tuple(SetAside(reason=reason, count=count) for reason, count in aside.most_common())

@@ -1,0 +1,139 @@
+"""What every back end offers, and the few nouns that cross between the driver and where trials run."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sweeps.cost import Cost
+from sweeps.record import Outcome, Progress
+from sweeps.trial import Trial
+from tracking.paths import ProjectPaths
+
+TRAINER = "training.loop:train"
+"""`module:function` that trains; the same module offers prepare_data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One trial to be run."""
+
+    trial: Trial
+    cost: Cost
+    """What the plan priced it at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What all tasks of one sweep share; all that a worker is told besides its tasks."""
+
+    paths: ProjectPaths
+    study: str
+    budget_core_hours: float | None
+    code_version: str
+    trainer: str = TRAINER
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of what workers print."""
+        return self.paths.study_dir(self.study) / "logs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A worker has opened a trial's journal and trains it from now on."""
+
+    trial_id: str
+    worker: str
+    is_compiling: bool
+    """Whether this worker meets the trial's program for the first time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A running trial has reported a point of its curve."""
+
+    trial_id: str
+    progress: Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """An attempt is over and journalled, well or badly."""
+
+    trial_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Whatever ran the trial died under it; the attempt stays in the journal and may be repeated."""
+
+    trial_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A living process outside this sweep writes the trial's journal, so it was not started a second time."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The user has to mend something before any trial can run (data that is not there, for example)."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The back end cannot run anything."""
+
+    reason: str
+
+
+Event = Started | Moved | Ended | Lost | Held | Refused | Broken
+
+
+class Backend(Protocol):
+    """Where trials run. A new cluster fills these four holes, and close()."""
+
+    def submit(self, tasks: Sequence[Task]) -> str:
+        """Returns the name of the job that will run `tasks`, which share one compiled program; never waits."""
+        ...
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        """Returns what happened since the last call, at latest after `timeout_s`; events of one trial are in order."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """Drops the job's tasks, the running one too: no event of them comes any more."""
+        ...
+
+    def logs(self, job: str) -> str:
+        """Returns what the job's tasks have printed so far."""
+        ...
+
+    def close(self) -> None:
+        """Ends whatever still runs; harmless when repeated."""
+        ...
+
+
+def open_backend(name: str, order: Order, *, workers: int | None = None) -> contextlib.closing[Backend]:
+    """Returns the back end called `name`, to be used in a with statement.
+
+    Raises:
+        StudyError: no back end of that name exists.
+    """
+    from launcher.inline import InlineBackend
+    from launcher.local import LocalBackend
+    from sweeps.errors import StudyError
+
+    if name == "inline":
+        return contextlib.closing[Backend](InlineBackend(order))
+    if name == "local":
+        return contextlib.closing[Backend](LocalBackend(order, workers=workers))
+    raise StudyError(f"cluster {name!r} is not known; inline and local are (try: CLUSTER=local)")

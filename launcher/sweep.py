@@ -1,0 +1,172 @@
+"""`make sweep`: plan, run what is not recorded yet, bring it into MLflow, and end with the law."""
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launcher.backend import TRAINER, Order, Task, open_backend
+from launcher.driver_lock import driver_lock
+from launcher.ingestion import Ingestion, ingest_ended
+from launcher.reconcile import Settlement, SweepStopped, pending_packs
+from launcher.request import Request
+from sweeps.plan import Plan, make_plan
+from sweeps.record import RunRecord
+from tracking.paths import ProjectPaths
+
+INCOMPLETE, INTERRUPTED = 1, 130
+"""Exit codes: runs failed or were left; somebody pressed Ctrl-C."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """One command: what was asked, where its records are, what trains."""
+
+    request: Request
+    paths: ProjectPaths
+    trainer: str
+
+    @property
+    def study(self) -> str:
+        return self.request.study.name
+
+    def records(self) -> list[RunRecord]:
+        from tracking.ledger import load_records
+
+        return load_records(self.paths, self.study)
+
+    def plan(self, records: list[RunRecord]) -> Plan:
+        request = self.request
+        return make_plan(
+            request.study, request.budget, records=records, spend_cap_core_hours=request.spend_cap_core_hours
+        ).require_cells()
+
+    def say(self, text: str) -> None:
+        """Prints for people; a program reads one JSON object and nothing else."""
+        if not self.request.json:
+            print(text, flush=True)
+
+
+def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -> int:
+    """Returns the exit code of a sweep: 0 with a law, 2 without one, 1 where runs failed, 130 when interrupted.
+
+    Raises:
+        StudyError: the user has to mend something: the budget, the data, a second driver.
+    """
+    sweep = _Sweep(request=request, paths=paths, trainer=trainer)
+    answer: dict[str, Any] = {"study": sweep.study, "budget_core_hours": request.budget.core_hours}
+    try:
+        plan = sweep.plan(sweep.records())
+        _show_plan(sweep, plan)
+        with driver_lock(paths.study_dir(sweep.study), sweep.study):
+            settlement = _settle_all(sweep)
+        answer["runs"] = asdict(settlement) | {"total": len(list(plan.trials()))}
+        code = _fit(sweep, answer)
+    except SweepStopped as error:
+        return _end(sweep, answer | {"stopped": str(error)}, INCOMPLETE, str(error))
+    except KeyboardInterrupt:
+        saved = _interruption(sweep)
+        return _end(sweep, answer | {"stopped": saved}, INTERRUPTED, saved)
+    is_complete = not (settlement.failed or settlement.left)
+    return _end(sweep, answer, code if is_complete or code else INCOMPLETE, None)
+
+
+def _settle_all(sweep: _Sweep) -> Settlement:
+    """Returns what became of the pending trials, once MLflow knows all that ended."""
+    records = sweep.records()  # again: before the lock was held, another driver may have added some
+    plan = sweep.plan(records)
+    packs = pending_packs(plan)
+    if not packs:
+        ingest_ended(sweep.paths, sweep.study)
+        sweep.say("everything in this plan is recorded already: nothing to train")
+        return Settlement(finished=0, diverged=0, failed=(), left=())
+    settlement = _launch(sweep, plan, packs, records)
+    sweep.say(_account(settlement))
+    return settlement
+
+
+def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...], records: list[RunRecord]) -> Settlement:
+    from launcher.progress import open_view
+    from launcher.reconcile import run
+    from launcher.tally import Tally
+    from tracking.code_version import code_version
+
+    request, paths = sweep.request, sweep.paths
+    order = Order(
+        paths=paths,
+        study=sweep.study,
+        budget_core_hours=request.budget.core_hours,
+        code_version=code_version(),
+        trainer=sweep.trainer,
+    )
+    pending = [task for pack in packs for task in pack]
+    settled = sum(cell.settled_runs for cell in plan.cells)
+    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
+    with (
+        Ingestion(paths, sweep.study) as ingestion,
+        open_backend(request.cluster.name, order, workers=request.cluster.workers) as backend,
+        open_view(tally, is_silent=request.json) as view,
+    ):
+        return run(
+            packs,
+            backend,
+            records=records,
+            tally=tally,
+            view=view,
+            on_settled=ingestion.settle,
+            reread=lambda: {record.trial.id: record for record in sweep.records()},
+        )
+
+
+def _show_plan(sweep: _Sweep, plan: Plan) -> None:
+    if sweep.request.json:
+        return
+    from launcher.plan_table import make_console, print_plan
+
+    print_plan(plan, make_console())
+
+
+def _account(settlement: Settlement) -> str:
+    """Returns what the runs came to, in a line, and one more for each that is missing."""
+    head = f"trained {settlement.finished} runs to the end; {settlement.diverged} diverged"
+    failed = [f"  failed at every attempt: {name}" for name in settlement.failed]
+    left = [f"  left to the next command: {line}" for line in settlement.left]
+    return "\n".join([head, *failed, *left])
+
+
+def _interruption(sweep: _Sweep) -> str:
+    records = sweep.records()
+    plan = sweep.plan(records)
+    pending = len(plan.pending())
+    done = len(list(plan.trials())) - pending
+    return (
+        f"interrupted: {done} runs are recorded, {pending} are still to be run; "
+        "type the same command again to go on from here"
+    )
+
+
+def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
+    """Returns the exit code of the fit, whose report it prints or puts into `answer`."""
+    from analysis.fit_scaling import main as fit
+
+    budget = f"{sweep.request.budget.core_hours:.6f}".rstrip("0").rstrip(".")
+    words = ["--study", sweep.study, "--budgets", budget]
+    if not sweep.request.json:
+        code = fit(words)
+        # The fit has just said where its report and figures are.
+        sweep.say(f"every run: {sweep.paths.runs_sqlite} (look at it with: make ui)")
+        return code
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = fit([*words, "--json"])
+    answer.update(json.loads(printed.getvalue()))
+    return code
+
+
+def _end(sweep: _Sweep, answer: dict[str, Any], code: int, message: str | None) -> int:
+    if sweep.request.json:
+        print(json.dumps(answer), flush=True)
+    elif message is not None:
+        print(message, file=sys.stderr, flush=True)
+    return code

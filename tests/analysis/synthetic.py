@@ -1,0 +1,190 @@
+"""Studies with a known law, as records and as tables, shared by the tests of this folder."""
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from analysis.points import PointSet, points_from_records
+from analysis.table_file import points_from_table
+from sweeps.cost import Cost
+from sweeps.nfnet_shape import NFNetShape
+from sweeps.record import Outcome, RunRecord, Status
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
+
+REFERENCE = Path(__file__).resolve().parents[2] / "sweeps" / "reference" / "jft4b_nfnet_loss.csv"
+CHINCHILLA = Path(__file__).resolve().parents[3] / "shared" / "data" / "chinchilla_isoflop_points.csv"
+REFERENCE_COLUMNS = {"loss": "loss", "core_hours": "core_hours", "epochs": "epochs", "group": "model"}
+
+SLOPE, COEFFICIENT, BEST_LR = -0.1, 6.0, 0.1
+FLOPS_PER_CORE_HOUR = 3.6e6
+MODELS = {"f0": (4, 1600.0), "f1": (6, 2700.0), "f3": (10, 4900.0), "f7": (16, 9600.0)}
+"""Stage width and core-hours per epoch."""
+EPOCHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+RATES = (0.05, 0.1, 0.2)
+
+_DATA = DataSpec(
+    name="parts", image_px=16, channels=3, classes=10, images_per_epoch=1024, held_out_images=512, selection_images=512
+)
+
+
+def true_loss(core_hours: float, model_core_hours: float) -> float:
+    """Returns a loss whose envelope over models is COEFFICIENT C^SLOPE: each model touches it at its own compute."""
+    # A model is best where it has seen about two epochs; away from there it loses quadratically in log compute.
+    distance = math.log(core_hours / (2.0 * model_core_hours))
+    return COEFFICIENT * core_hours**SLOPE * math.exp(0.01 * distance**2)
+
+
+def record(
+    *,
+    model: str = "f0",
+    epochs: float = 1.0,
+    peak_lr: float = BEST_LR,
+    seed: int = 0,
+    loss: float | None = 2.0,
+    selection_loss: float | None = None,
+    status: Status = Status.FINISHED,
+    core_hours: float | None = None,
+) -> RunRecord:
+    """Returns the record of one run."""
+    width, per_epoch = MODELS[model]
+    hours = per_epoch * epochs if core_hours is None else core_hours
+    trial = Trial(
+        model=model,
+        family="nfnet",
+        shape=NFNetShape(
+            stage_depths=(1, 1),
+            stage_widths=(width, 2 * width),
+            stage_strides=(1, 2),
+            stem_widths=(4,),
+            stem_strides=(2,),
+        ),
+        data=_DATA,
+        epochs=epochs,
+        batch_images=32,
+        peak_lr=peak_lr,
+        schedule=ScheduleSpec(name="cosine", warmup_steps=20),
+        recipe=RecipeSpec(),
+        seed=seed,
+    )
+    outcome = Outcome(
+        status=status,
+        steps=trial.steps,
+        val_loss=loss,
+        selection_loss=loss if selection_loss is None else selection_loss,
+        train_loss=loss,
+        wall_s=1.0,
+        compile_s=0.0,
+    )
+    return RunRecord(
+        trial=trial,
+        cost=Cost(flops=hours * FLOPS_PER_CORE_HOUR, core_hours=hours, wall_hours=None, relative_spread=0.0),
+        budget_core_hours=10_000.0,
+        status=status,
+        outcome=outcome if status is Status.FINISHED else None,
+        curve=(),
+        attempts=1,
+        code_version="abc1234",
+        device="cpu",
+        started_unix_s=0.0,
+        ended_unix_s=1.0,
+    )
+
+
+def study_records(
+    *,
+    models: Sequence[str] = tuple(MODELS),
+    epochs: Sequence[float] = EPOCHS,
+    rates: Sequence[float] = RATES,
+    seeds: int = 3,
+    noise: float = 0.0,
+    best_lr: float = BEST_LR,
+    random_seed: int = 0,
+) -> list[RunRecord]:
+    """Returns every run of a study whose best loss is COEFFICIENT C^SLOPE, with relative seed noise."""
+    rng = np.random.default_rng(random_seed)
+    records: list[RunRecord] = []
+    for model in models:
+        for epoch in epochs:
+            hours = MODELS[model][1] * epoch
+            for rate in rates:
+                for seed in range(seeds):
+                    loss = true_loss(hours, MODELS[model][1]) * math.exp(0.02 * math.log2(rate / best_lr) ** 2)
+                    loss *= math.exp(noise * rng.normal())
+                    records.append(record(model=model, epochs=epoch, peak_lr=rate, seed=seed, loss=loss))
+    return records
+
+
+def study_points(records: Iterable[RunRecord]) -> PointSet:
+    """Returns the points of records, under a study's name."""
+    return points_from_records(list(records), study="synthetic")
+
+
+def reference_points() -> PointSet:
+    """Returns the 36 points read off Fig. 2 of arXiv:2310.16764."""
+    return points_from_table(REFERENCE, columns=REFERENCE_COLUMNS)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> Path:
+    """Returns the path of a CSV file that holds `rows`."""
+    with path.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Rows (log variables, log losses) drawn from a law with known parameters."""
+
+    log_values: dict[str, np.ndarray]
+    log_loss: np.ndarray
+    truth: dict[str, float]
+
+
+TRUTHS = {
+    "power": {"a": 5.0, "b": 0.08},
+    "power_floor": {"E": 1.2, "a": 6.0, "b": 0.2},
+    "surface": {"E": 1.5, "A": 300.0, "B": 900.0, "alpha": 0.35, "beta": 0.33},
+}
+
+
+def sample(law: str, *, noise: float = 0.0, random_seed: int = 0) -> Sample:
+    """Returns 48 rows of a law."""
+    rng = np.random.default_rng(random_seed)
+    truth = TRUTHS[law]
+    if law == "surface":
+        n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 8), np.geomspace(1e7, 1e10, 6)))
+        loss = truth["E"] + truth["A"] * n ** -truth["alpha"] + truth["B"] * d ** -truth["beta"]
+        log_values = {"params": np.log(n), "data": np.log(d)}
+    else:
+        compute = np.geomspace(400, 1e6, 48)
+        loss = truth.get("E", 0.0) + truth["a"] * compute ** -truth["b"]
+        log_values = {"compute": np.log(compute)}
+    return Sample(log_values=log_values, log_loss=np.log(loss) + noise * rng.normal(size=48), truth=truth)
+
+
+def _with_outlier(clean: Sample) -> Sample:
+    log_loss = clean.log_loss.copy()
+    log_loss[20] += 0.3
+    return replace(clean, log_loss=log_loss)
+
+
+def _without_a_row(clean: Sample) -> Sample:
+    return replace(
+        clean,
+        log_values={k: np.delete(v, 7) for k, v in clean.log_values.items()},
+        log_loss=np.delete(clean.log_loss, 7),
+    )
+
+
+DAMAGES: dict[str, Callable[[str], Sample]] = {
+    "clean": sample,
+    "noisy": lambda law: sample(law, noise=0.003, random_seed=3),
+    "outlier": lambda law: _with_outlier(sample(law)),
+    "one_missing": lambda law: _without_a_row(sample(law)),
+}

@@ -1,0 +1,81 @@
+import math
+
+import pytest
+
+from analysis.best_rate import Cell, cells_of
+from sweeps.record import RunRecord, Status
+from tests.analysis.synthetic import record, study_points, study_records
+
+
+def only_cell(records: list[RunRecord]) -> Cell:
+    """The one cell that the records make."""
+    (cell,) = cells_of(study_points(records))
+    return cell
+
+
+def runs(losses: dict[float, float], **other: float) -> list[RunRecord]:
+    """Runs of one cell: peak learning rate -> loss."""
+    return [record(peak_lr=rate, loss=loss, **other) for rate, loss in losses.items()]  # pyright: ignore
+
+
+def test_the_rate_is_chosen_on_selection_loss_and_reported_on_val_loss() -> None:
+    """A rate that is better on the reported images only is not chosen."""
+    cell = only_cell(
+        [record(peak_lr=0.1, loss=2.0, selection_loss=1.0), record(peak_lr=0.2, loss=1.5, selection_loss=1.1)]
+    )
+    assert cell.best.peak_lr == 0.1
+    assert cell.loss == 2.0
+
+
+def test_the_choice_rests_on_the_mean_over_seeds() -> None:
+    """One lucky seed does not win; the loss is the mean over seeds, with its standard deviation."""
+    lucky = [record(peak_lr=0.2, seed=s, loss=loss) for s, loss in enumerate((1.0, 3.0, 3.2))]
+    steady = [record(peak_lr=0.1, seed=s, loss=loss) for s, loss in enumerate((1.9, 2.0, 2.1))]
+    cell = only_cell(lucky + steady)
+    assert cell.best.peak_lr == 0.1
+    assert cell.loss == pytest.approx(2.0)
+    assert cell.seed_sd == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("losses", "edge"),
+    [
+        ({0.05: 3.0, 0.1: 2.0, 0.2: 2.5}, None),
+        ({0.05: 2.0, 0.1: 2.2, 0.2: 2.5}, "low"),
+        ({0.05: 3.0, 0.1: 2.5, 0.2: 2.0}, "high"),
+        ({0.1: 2.0}, "single"),
+    ],
+)
+def test_an_optimum_on_the_edge_is_censored(losses: dict[float, float], edge: str | None) -> None:
+    """The edge says on which side the true optimum may lie; inside there is a parabola."""
+    cell = only_cell(runs(losses))
+    assert cell.edge == edge
+    assert (cell.parabola_peak_lr is None) == (edge is not None)
+
+
+def test_a_diverged_rate_bounds_the_optimum() -> None:
+    """The highest rate that finished is no edge when the next one diverged."""
+    diverged = record(peak_lr=0.4, status=Status.DIVERGED, loss=None)
+    assert only_cell([*runs({0.05: 3.0, 0.1: 2.5, 0.2: 2.0}), diverged]).edge is None
+
+
+def test_a_rate_with_a_diverged_seed_is_not_chosen() -> None:
+    """What survived of an unstable rate is a favourable sample."""
+    shaky = [record(peak_lr=0.2, seed=0, loss=1.0), record(peak_lr=0.2, seed=1, status=Status.DIVERGED, loss=None)]
+    assert only_cell([*runs({0.1: 2.0}), *shaky]).best.peak_lr == 0.1
+
+
+@pytest.mark.parametrize("true_lr", [0.08, 0.1, 0.13])
+def test_the_parabola_finds_the_vertex(true_lr: float) -> None:
+    """On losses that are a parabola in log2 of the rate, its vertex is exact, between the rates tried."""
+    losses = {rate: 2.0 + 0.1 * math.log2(rate / true_lr) ** 2 for rate in (0.05, 0.1, 0.2)}
+    assert only_cell(runs(losses)).parabola_peak_lr == pytest.approx(true_lr)
+
+
+def test_a_study_has_a_cell_for_each_model_and_epochs() -> None:
+    """Rates and seeds belong to their cell; cells come cheapest first."""
+    cells = cells_of(study_points(study_records(seeds=2)))
+    assert len(cells) == 24
+    assert all(len(cell.tried) == 3 and len(cell.best.losses) == 2 for cell in cells)
+    hours = [cell.core_hours or 0.0 for cell in cells]
+    assert hours == sorted(hours)

@@ -1,0 +1,57 @@
+"""What every test runs under: a home of its own, one sentence about the parts that met a real thing, no telemetry."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["MPLBACKEND"] = "agg"
+os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the workers of pytest-xdist share one GPU where there is one
+
+# A loaded machine is no reason to fail, and the same tree gives the same examples everywhere.
+settings.register_profile("loglog", deadline=None, derandomize=True, database=None)
+settings.load_profile("loglog")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loglog_root() -> Iterator[Path]:
+    """A root of this session's own, so that no test can reach the runs of the checkout it is started in."""
+    temporary = tempfile.TemporaryDirectory(prefix="loglog-tests-", ignore_cleanup_errors=True)
+    with temporary as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGLOG_ROOT", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The folder with the Makefile."""
+    return CHECKOUT
+
+
+@pytest.fixture
+def checkout_data_dir() -> Path:
+    """Where `make data` puts real images."""
+    return CHECKOUT / "data"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end which parts met a real process, service or image set, and why any did not."""
+    lines: list[str] = []
+    for outcome, reports in terminalreporter.stats.items():
+        if outcome not in ("passed", "failed", "skipped"):
+            continue
+        for report in reports:
+            if "real" in getattr(report, "keywords", ()) and (report.when == "call" or report.outcome != "passed"):
+                reason = f": {report.longrepr[2].removeprefix('Skipped: ')}" if outcome == "skipped" else ""
+                lines.append(f"{outcome:<8}{report.nodeid}{reason}")
+    if lines:
+        terminalreporter.section("parts that meet a real thing")
+        for line in sorted(lines):
+            terminalreporter.line(line)

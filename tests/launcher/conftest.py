@@ -1,0 +1,117 @@
+"""What the launcher's tests share: a small study, its tasks, a root of their own, and the list of back ends."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher.backend import Backend, Ended, Event, Order, Task
+from launcher.inline import InlineBackend
+from launcher.local import LocalBackend
+from sweeps.pricing import price_trial
+from sweeps.study import Study
+from sweeps.trial import Trial
+from tracking.paths import ProjectPaths
+
+HERE = Path(__file__).parent
+FAKE_TRAINER = "fake_trainer:train"
+BACKENDS: dict[str, Callable[[Order], Backend]] = {
+    "inline": InlineBackend,
+    "local": lambda order: LocalBackend(order, workers=2),
+}
+"""Every back end meets every test of test_backends.py."""
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_this_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.syspath_prepend(HERE)
+    yield
+    for name in ("fake_trainer", "small_study"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def make_study() -> Callable[..., Study]:
+    """A study whose models bear the names given; the fake trainer behaves as they say."""
+    return importlib.import_module("small_study").make_study
+
+
+@pytest.fixture
+def make_tasks(make_study: Callable[..., Study]) -> Callable[..., tuple[Task, ...]]:
+    """The tasks of `seeds` trials of one model."""
+
+    def make(model: str = "steady", *, seeds: int = 1, epochs: float = 1.0, data: str = "fake") -> tuple[Task, ...]:
+        study = make_study(model, epochs=(epochs,), seeds=seeds, data=data)
+        trials = (_trial(study, seed) for seed in study.seeds)
+        return tuple(Task(trial=trial, cost=price_trial(trial, study.hardware)) for trial in trials)
+
+    return make
+
+
+def _trial(study: Study, seed: int) -> Trial:
+    return Trial(
+        model=study.models[0].name,
+        family=study.models[0].family,
+        shape=study.models[0].shape,
+        data=study.data,
+        epochs=study.epochs[0],
+        batch_images=study.batch_images[0],
+        peak_lr=study.peak_lrs[0],
+        schedule=study.schedule,
+        recipe=study.recipe,
+        seed=seed,
+    )
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectPaths:
+    """A root of the test's own."""
+    monkeypatch.setenv("LOGLOG_ROOT", str(tmp_path))
+    return ProjectPaths(root=tmp_path)
+
+
+@pytest.fixture
+def make_order() -> Callable[..., Order]:
+    """An order for the fake trainer."""
+
+    def make(paths: ProjectPaths, *, trainer: str = FAKE_TRAINER) -> Order:
+        return Order(paths=paths, study="small", budget_core_hours=10.0, code_version="test", trainer=trainer)
+
+    return make
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def open_any(request: pytest.FixtureRequest) -> Iterator[Callable[[Order], Backend]]:
+    """Opens each back end in turn and closes what was opened."""
+    opened: list[Backend] = []
+
+    def open_one(order: Order) -> Backend:
+        opened.append(BACKENDS[request.param](order))
+        return opened[-1]
+
+    yield open_one
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture
+def follow() -> Callable[..., list[Event]]:
+    """Polls until so many attempts have ended, or until `until` says that it is enough."""
+
+    def poll(backend: Backend, *, ends: int = 1, until: Callable[[Event], bool] | None = None) -> list[Event]:
+        events: list[Event] = []
+        is_enough = until or (lambda _: sum(isinstance(event, Ended) for event in events) >= ends)
+        idle_polls = 0
+        while idle_polls < 300:
+            idle_polls += 1
+            for event in backend.poll(0.1):
+                idle_polls = 0
+                events.append(event)
+                if is_enough(event):
+                    return events
+        raise AssertionError(f"no end after {len(events)} events, the last of which are {events[-3:]}")
+
+    return poll

@@ -1,0 +1,52 @@
+"""A driver in a process of its own, to be interrupted and killed: `python drive.py --models steady --seeds 4`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from launcher import ingestion, sweep
+from launcher.request import ClusterSpec, Request
+from sweeps.budget import Budget
+from sweeps.errors import StudyError
+from sweeps.study import Study
+from tracking.paths import project_paths
+
+
+def request_of(words: list[str], make_study: Callable[..., Study]) -> Request:
+    """Returns the request that the words describe."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", nargs="+", default=["steady"])
+    parser.add_argument("--epochs", nargs="+", type=float, default=[1.0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--budget", default="100k")
+    parser.add_argument("--data", default="fake")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--journals-only", action="store_true", help="no MLflow and no fit, which take seconds")
+    args = parser.parse_args(words)
+    if args.journals_only:
+        sweep.ingest_ended = ingestion.ingest_ended = lambda paths, study: 0
+        sweep._fit = lambda sweep, answer: 0
+    study = make_study(*args.models, epochs=tuple(args.epochs), seeds=args.seeds, data=args.data)
+    return Request(
+        study=study,
+        budget=Budget.parse(args.budget, hardware=study.hardware.name),
+        spend_cap_core_hours=None,
+        cluster=ClusterSpec(name="local", workers=args.workers),
+        json=args.json,
+    )
+
+
+def main() -> int:
+    """Runs the sweep as `python -m launcher` does, with the fake trainer."""
+    from small_study import make_study
+
+    try:
+        return sweep.run_sweep(request_of(sys.argv[1:], make_study), project_paths(), trainer="fake_trainer:train")
+    except StudyError as error:
+        print(f"loglog: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

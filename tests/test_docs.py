@@ -1,0 +1,95 @@
+"""The documentation does not lag: every target, word, setting and link in it is checked."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+MAKEFILE = (CHECKOUT / "Makefile").read_text()
+TARGETS = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)[0].split()
+WORDS = [word for word in re.findall(r"^WORDS := (.+)$", MAKEFILE, re.MULTILINE)[0].split() if word != "SYSTEM_PYTHON"]
+SETTINGS = yaml.safe_load((CHECKOUT / "conf" / "config.yaml").read_text())
+KEYS = [key for key in SETTINGS if key not in ("defaults", "hydra")]
+GROUPS = sorted(path.name for path in (CHECKOUT / "conf").iterdir() if path.is_dir())
+STUDIES = sorted(path.stem for path in (CHECKOUT / "conf" / "study").glob("*.yaml"))
+
+
+def _pages() -> list[Path]:
+    return sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")])
+
+
+def _anchors(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_is_in_the_manual(target: str) -> None:
+    """docs/commands.md has each command with `make` before it, and the Makefile a line of help for it."""
+    assert f"make {target}" in (CHECKOUT / "docs" / "commands.md").read_text()
+    assert re.search(rf"^{target}:.*## \S", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_word_is_in_the_manual(word: str) -> None:
+    """docs/commands.md explains each variable of make, and so does `make help`."""
+    assert f"`{word}" in (CHECKOUT / "docs" / "commands.md").read_text()
+    assert re.search(rf"^## {word} +\S", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [*KEYS, *GROUPS])
+def test_every_setting_is_in_the_manual(name: str) -> None:
+    """docs/config.md has each top-level key and each group of conf/."""
+    assert f"`{name}" in (CHECKOUT / "docs" / "config.md").read_text()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_is_in_the_manual(study: str) -> None:
+    """docs/config.md says what each study asks."""
+    assert f"`{study}`" in (CHECKOUT / "docs" / "config.md").read_text()
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Each relative link and picture of a page exists, down to the heading."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    broken: list[str] = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (anchor and anchor not in _anchors(path)):
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    """Each page below docs/ can be reached from docs/index.md by links."""
+    reached: set[Path] = set()
+    todo = [CHECKOUT / "docs" / "index.md"]
+    while todo:
+        page = todo.pop()
+        if page in reached or page.suffix != ".md" or not page.exists():
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\(([^)\s#:]+)[^)]*\)", page.read_text())
+        todo += [(page.parent / link).resolve() for link in links]
+    assert not [str(page) for page in _pages() if "docs" in page.parts and page not in reached]
+
+
+def test_pyproject_and_citation_agree() -> None:
+    """The version is the same in pyproject.toml, CITATION.cff and the newest entry of the changelog."""
+    (version,) = re.findall(r'^version = "(.+)"$', (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == version
+    assert re.search(rf"^## \[{re.escape(version)}\]", (CHECKOUT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_the_scripts_of_the_project_are_valid_shell() -> None:
+    """The script of continuous integration parses."""
+    assert subprocess.run(["bash", "-n", str(CHECKOUT / ".ci" / "run")], check=False).returncode == 0
