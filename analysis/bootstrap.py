@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.best_rate import Cell, RateTried
-from analysis.frontier import Curves, Envelope, running_minimum
+from analysis.frontier import Curves, Envelope, lower_by, running_minimum
 from analysis.laws import Floats
 
 LEVEL = 0.95
@@ -102,9 +102,11 @@ def _draw_means(
     moves = [(v - mean) * stretch[:, None] for v, mean in zip((losses, selections), means, strict=True)]
     drawn = [np.tile(centre, (draws, 1)) for centre in centres]
     rows: npt.NDArray[np.intp] = np.arange(count, dtype=np.intp) * most
+    # Single precision may round up to the next whole number: stay just below it.
+    spread = (seeds * (1 - 1e-6)).astype(np.float32)
     for turn in range(most):
         # Every rate draws as often as it has seeds; the same draw counts for both losses.
-        place = rows + (rng.random((draws, count)) * seeds).astype(np.intp)
+        place = rows + (rng.random((draws, count), dtype=np.float32) * spread).astype(np.intp)
         for total, move in zip(drawn, moves, strict=True):
             total += move.ravel().take(place) * used[:, turn]
     if noise and (seeds == 1).any():
@@ -133,13 +135,12 @@ def resample_cells(curves: Curves, log_loss: Floats, resamples: int, rng: np.ran
         present = np.zeros((resamples, len(members)), dtype=bool)
         np.put_along_axis(present, drawn, values=True, axis=1)
         sets, which = np.unique(present, axis=0, return_inverse=True)
-        patterns = np.empty((len(sets), len(curves.grid)))
+        patterns = np.full((len(sets), len(curves.grid)), np.inf)
         for row, chosen in enumerate(sets):
-            weights, inside = curves.matrix(model, np.flatnonzero(chosen))
-            patterns[row] = np.where(inside, log_loss[members] @ weights, np.inf)
+            interpolation = curves.interpolation(model, np.flatnonzero(chosen))
+            patterns[row, interpolation.reached] = interpolation.curve(log_loss[None])[0]
         curve = patterns[which.ravel()]
-        is_better = curve < best
-        best, winner = np.where(is_better, curve, best), np.where(is_better, model, winner)
+        lower_by(best, winner, model, slice(None), curve)
         covered |= np.isfinite(curve)
     return running_minimum(best, winner, covered)
 

@@ -41,6 +41,7 @@ def write_figures(result: ScalingFit, folder: Path) -> tuple[Path, ...]:
                 path = folder / f"{name}.{kind}"
                 figure.savefig(path, dpi=180, metadata=metadata, facecolor="white")
                 written.append(path)
+                figure.set_layout_engine("none")  # laid out by the first file; the second need not do it again
     return tuple(written)
 
 

@@ -28,14 +28,15 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code of the command: 0 with a law, 2 without one."""
     arguments = _parser().parse_args(argv)
+    points: PointSet | None = None
     try:
         points = _points(arguments)
         result = fit_study(points, _options(arguments))
         written = _write(result, arguments)
     except FitRefused as error:
-        return _refuse(error.refusal, as_json=arguments.json)
+        return _refuse(error.refusal, points, as_json=arguments.json)
     except StudyError as error:
-        return _refuse(Refusal(code="bad_input", reason=str(error), next=""), as_json=arguments.json)
+        return _refuse(Refusal(code="bad_input", reason=str(error), next=""), points, as_json=arguments.json)
     if arguments.json:
         print(json.dumps(to_json(result), allow_nan=False))
     else:
@@ -146,9 +147,9 @@ def _write(result: ScalingFit, arguments: argparse.Namespace) -> tuple[Path, ...
     return (write_fit(result, folder), *write_figures(result, folder))
 
 
-def _refuse(refusal: Refusal, *, as_json: bool) -> int:
+def _refuse(refusal: Refusal, points: PointSet | None, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps(refused_json(refusal)))
+        print(json.dumps(refused_json(refusal, points.set_aside if points else ())))
     else:
         print("; ".join(part for part in (refusal.reason, refusal.next) if part), file=sys.stderr)
     return 2

@@ -17,6 +17,8 @@ from analysis.laws import Floats
 
 GRID_POINTS = 256
 """Samples of the interpolated envelope; hand-overs are refined between them."""
+_MEMBERS_AT_ONCE = 250
+"""So that the arrays of one step stay in a core's cache."""
 _FITS = 1.01
 """Figures and calibrations are read to a per cent: the tolerance of a budget (sweeps.budget)."""
 
@@ -36,27 +38,45 @@ class Curves:
     grid: Floats
     """Log compute where envelopes are sampled, shape (GRID_POINTS,)."""
 
-    def matrix(self, model: int, chosen: Ints | None = None) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Returns the interpolation of a model's cells to the grid, (own cells, grid), and where it is defined.
+    def interpolation(self, model: int, chosen: Ints | None = None) -> "Interpolation":
+        """Returns how a model's cells give its curve on the grid.
 
         Args:
             model: index into `models`.
             chosen: positions within `members[model]` to use, rising; all of them by default.
         """
-        knots = self.log_compute[self.members[model]]
-        chosen = np.arange(len(knots)) if chosen is None else chosen
-        weights = np.zeros((len(knots), len(self.grid)))
-        reach = knots[chosen]
-        inside = (self.grid >= reach[0] - 1e-9) & (self.grid <= reach[-1] + 1e-9)
-        if len(chosen) == 1:
-            weights[chosen[0]] = 1.0
-            return weights, inside
-        right = np.clip(np.searchsorted(reach, self.grid, side="right"), 1, len(reach) - 1)
-        share = np.clip((self.grid - reach[right - 1]) / (reach[right] - reach[right - 1]), 0.0, 1.0)
-        columns = np.arange(len(self.grid))
-        weights[chosen[right - 1], columns] = 1.0 - share
-        weights[chosen[right], columns] += share
-        return weights, inside
+        members = self.members[model] if chosen is None else self.members[model][chosen]
+        knots = self.log_compute[members]
+        start, stop = np.searchsorted(self.grid, [knots[0] - 1e-9, knots[-1] + 1e-9])
+        reached = self.grid[start:stop]
+        right = np.clip(np.searchsorted(knots, reached, side="right"), 1, max(1, len(knots) - 1))
+        left = right - 1
+        right = np.minimum(right, len(knots) - 1)
+        width = np.where(right > left, knots[right] - knots[left], 1.0)
+        return Interpolation(
+            reached=slice(int(start), int(stop)),
+            left=members[left],
+            right=members[right],
+            share=np.clip((reached - knots[left]) / width, 0.0, 1.0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """A model's curve on the grid: a mean of two neighbouring cells at each sample that the model reaches."""
+
+    reached: slice
+    """The samples between its cheapest and its dearest cell."""
+    left: Ints
+    """Index of the cell at or below each sample, shape (reached,)."""
+    right: Ints
+    share: Floats
+    """Weight of the right cell."""
+
+    def curve(self, log_loss: Floats) -> Floats:
+        """Returns the curve (R, reached) of log losses (R, cells)."""
+        # No matrix product: BLAS threads cost more than they save at this size.
+        return log_loss[:, self.left] * (1.0 - self.share) + log_loss[:, self.right] * self.share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +167,29 @@ def _size(cells: Sequence[Cell], axis: str) -> tuple[float, float]:
 
 def envelope(curves: Curves, log_loss: Floats) -> Envelope:
     """Returns the lower envelope of R members; `log_loss` has shape (R, cells)."""
-    shape = (len(log_loss), len(curves.grid))
-    best, winner = np.full(shape, np.inf), np.full(shape, -1, dtype=np.intp)
+    interpolations = [curves.interpolation(model) for model in range(len(curves.models))]
     covered = np.zeros(len(curves.grid), dtype=bool)
-    for model, members in enumerate(curves.members):
-        weights, inside = curves.matrix(model)
-        covered |= inside
-        curve = np.where(inside, log_loss[:, members] @ weights, np.inf)
-        is_better = curve < best
-        best, winner = np.where(is_better, curve, best), np.where(is_better, model, winner)
-    return running_minimum(best, winner, np.broadcast_to(covered, shape))
+    for interpolation in interpolations:
+        covered[interpolation.reached] = True
+    parts: list[Envelope] = []
+    for i in range(0, max(1, len(log_loss)), _MEMBERS_AT_ONCE):
+        some = log_loss[i : i + _MEMBERS_AT_ONCE]
+        best = np.full((len(some), len(curves.grid)), np.inf)
+        winner = np.full(best.shape, -1, dtype=np.intp)
+        for model, interpolation in enumerate(interpolations):
+            lower_by(best, winner, model, interpolation.reached, interpolation.curve(some))
+        parts.append(running_minimum(best, winner, np.broadcast_to(covered, best.shape)))
+    return Envelope(
+        log_loss=np.concatenate([part.log_loss for part in parts]),
+        winner=np.concatenate([part.winner for part in parts]),
+        is_covered=np.concatenate([part.is_covered for part in parts]),
+    )
+
+
+def lower_by(best: Floats, winner: Ints, model: int, reached: slice, curve: Floats) -> None:
+    """Lowers `best` and sets `winner`, both (R, grid), where a model's curve over the samples it reached is below."""
+    np.copyto(winner[:, reached], model, where=curve < best[:, reached])
+    np.minimum(best[:, reached], curve, out=best[:, reached])
 
 
 def running_minimum(best: Floats, winner: Ints, covered: npt.NDArray[np.bool_]) -> Envelope:

@@ -12,6 +12,7 @@ from analysis.result import FitRefused, Notice, ScalingFit
 from analysis.surface_picks import data_of
 from sweeps.budget import format_core_hours
 
+_LEAST_FRONTIER = 3
 _LEAST_SPAN = 2.0
 """Least factor between the cheapest and the dearest cell of a law."""
 
@@ -37,6 +38,18 @@ def refuse_too_few(points: PointSet, cells: Sequence[Cell], axis: str, law: Law)
         )
     if not law.fits_frontier:
         _refuse_flat_surface(points, cells, law)
+
+
+def refuse_no_fall(points: PointSet, frontier: Sequence[Cell], law: Law) -> None:
+    """Raises FitRefused when fewer than three cells beat every cheaper one: then loss does not fall with compute."""
+    if law.fits_frontier and len(frontier) < _LEAST_FRONTIER:
+        hint = f"make sweep BUDGET=10k STUDY={points.study}" if points.study else "look at the losses and their columns"
+        raise FitRefused(
+            code="frontier_too_short",
+            reason=f"only {len(frontier)} of the cells in {points.source} beat every cheaper cell, so their loss does "
+            f"not fall with compute; {law.formula} needs at least {_LEAST_FRONTIER}",
+            next=f"try: {hint}",
+        )
 
 
 def _refuse_flat_surface(points: PointSet, cells: Sequence[Cell], law: Law) -> None:

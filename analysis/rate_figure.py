@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_PANELS = 9
+
 
 def rate_figure(result: ScalingFit) -> "Figure":
     """Returns the best peak learning rate against epochs, a panel for each model.
@@ -27,6 +29,9 @@ def rate_figure(result: ScalingFit) -> "Figure":
     from matplotlib.figure import Figure
 
     models = [m for m in result.curves.models if any(c.model == m and c.best.peak_lr for c in result.cells)]
+    left_out = len(models)
+    models = models[:: math.ceil(len(models) / _MOST_PANELS)]
+    left_out -= len(models)
     columns = len(models) if len(models) < 4 else 2 if len(models) == 4 else 3
     rows = math.ceil(len(models) / columns)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.35 * rows + 0.9), layout="constrained")
@@ -45,7 +50,11 @@ def rate_figure(result: ScalingFit) -> "Figure":
         panel.set_xlabel("epochs")
     figure.supylabel("best peak learning rate", fontsize=9.5)
     figure.suptitle(
-        f"Best learning rate: {source_title(result.points)}", x=0.01, ha="left", fontsize=11.5, fontweight="bold"
+        f"Best learning rate: {source_title(result.points)}" + (f" ({left_out} models left out)" if left_out else ""),
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
     )
     figure.supxlabel(
         "● best   △▽ best, on the edge of the rates tried   — vertex of a parabola   • tried   × diverged",

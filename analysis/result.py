@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from analysis.best_rate import Cell
 from analysis.bootstrap import LEVEL, SeedNoise
 from analysis.frontier import Curves, Envelope, HandOver
 from analysis.laws import Floats, Law
-from analysis.points import PointSet
+from analysis.points import PointSet, SetAside
 from sweeps.errors import StudyError
 
 _DRAWS_KEPT = 500
@@ -189,13 +190,13 @@ def to_json(result: ScalingFit) -> dict[str, Any]:
     )
 
 
-def refused_json(refusal: Refusal) -> dict[str, Any]:
+def refused_json(refusal: Refusal, set_aside: Sequence[SetAside] = ()) -> dict[str, Any]:
     """Returns the JSON object of an analysis that has no law."""
     return {
         "law": None,
         "frontier": [],
         "picks": [],
-        "set_aside": [],
+        "set_aside": [{"reason": item.reason, "count": item.count} for item in set_aside],
         "warnings": [],
         "refused": {"code": refusal.code, "reason": refusal.reason, "next": refusal.next},
     }

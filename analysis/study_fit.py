@@ -13,7 +13,6 @@ from analysis.fitting import FitBatch, fit_law, fit_many, huber
 from analysis.frontier import (
     Curves,
     Envelope,
-    HandOver,
     curves_of,
     envelope,
     hand_overs,
@@ -63,6 +62,7 @@ def fit_study(points: PointSet, options: FitOptions) -> ScalingFit:
     cells = tuple(cell for cell in cells_of(points) if cell.compute(axis) is not None)
     notices.refuse_too_few(points, cells, axis, law)
     frontier = measured_frontier(cells, axis)
+    notices.refuse_no_fall(points, frontier, law)
     curves = curves_of(cells, axis)
     lower = envelope(curves, log_losses(cells)[None])
     rng = np.random.default_rng(options.seed)
@@ -261,22 +261,21 @@ def _sampled_budgets(points: PointSet, fit: Fit) -> tuple[float, ...]:
 def _crossings(
     cells: Sequence[Cell], curves: Curves, lower: Envelope, resampled: Envelope | None
 ) -> tuple[Crossing, ...]:
-    return tuple(_crossing(found, curves, resampled) for found in hand_overs(cells, curves, lower))
-
-
-def _crossing(found: HandOver, curves: Curves, resampled: Envelope | None) -> Crossing:
+    """Returns the hand-overs; with resamples also where, and in how many, the same two models follow each other."""
+    found = hand_overs(cells, curves, lower)
     if resampled is None:
-        return Crossing(hand_over=found, low=None, high=None, share=None)
-    before, after = curves.models.index(found.before), curves.models.index(found.after)
-    follows = (resampled.winner[:, :-1] == before) & (resampled.winner[:, 1:] == after)
-    has_it = follows.any(axis=1)
-    bounds = interval(np.exp(curves.grid[:-1][follows[has_it].argmax(axis=1)])) if has_it.any() else None
-    return Crossing(
-        hand_over=found,
-        low=bounds[0] if bounds else None,
-        high=bounds[1] if bounds else None,
-        share=float(has_it.mean()),
-    )
+        return tuple(Crossing(hand_over=at, low=None, high=None, share=None) for at in found)
+    winner, models = resampled.winner.astype(np.int32), len(curves.models)
+    pairs = winner[:, :-1] * models + winner[:, 1:]
+    pairs[winner[:, :-1] < 0] = -1
+    crossings: list[Crossing] = []
+    for at in found:
+        follows = pairs == curves.models.index(at.before) * models + curves.models.index(at.after)
+        has_it = follows.any(axis=1)
+        places = np.exp(curves.grid[:-1][follows[has_it].argmax(axis=1)])
+        low, high = interval(places) or (None, None)
+        crossings.append(Crossing(hand_over=at, low=low, high=high, share=float(has_it.mean())))
+    return tuple(crossings)
 
 
 def _pick(

@@ -98,9 +98,10 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
 
-    return pyarrow.parquet.read_table(path).to_pylist()  # pyright: ignore[reportUnknownMemberType]
+    reader: Any = parquet
+    return reader.read_table(path).to_pylist()
 
 
 _READERS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
@@ -115,6 +116,7 @@ def points_from_table(path: Path, *, columns: Mapping[str, str], filters: Mappin
     """Returns the points of a table; rows without a usable loss or compute, and exact duplicates, are set aside."""
     rows = read_table(path)
     _check_columns(path, rows, columns=columns, filters=filters or {})
+    _check_filters(path, rows, filters or {})
     aside: Counter[str] = Counter()
     points: list[Point] = []
     seen: set[str] = set()
@@ -153,6 +155,14 @@ def _check_columns(
     for column in (*columns.values(), *filters):
         if column not in present:
             raise StudyError(f"{path.name} has no column {column!r}; it has {', '.join(present)}")
+
+
+def _check_filters(path: Path, rows: list[dict[str, Any]], filters: Mapping[str, str]) -> None:
+    for column, value in filters.items():
+        if not any(_is_same(row[column], value) for row in rows):
+            there = list(dict.fromkeys(str(row[column]) for row in rows))
+            more = f" and {len(there) - 8} more" if len(there) > 8 else ""
+            raise StudyError(f"no row of {path.name} has {column}={value}; there are {', '.join(there[:8])}{more}")
 
 
 def _number(cell: Any) -> float | None:

@@ -66,14 +66,18 @@ class LiveView:
 
         # A thread draws this while events arrive.
         running = list(self._tally.running.values())
-        bar = ProgressBar(total=self._tally.core_hours, completed=self._tally.spent_core_hours)
+        # In a table, since a bar by itself ends no line.
+        head = Table.grid(expand=True)
+        head.add_column(no_wrap=True, overflow="ellipsis")
+        head.add_row(ProgressBar(total=self._tally.core_hours, completed=self._tally.spent_core_hours))
+        head.add_row(Text(headline(self._tally), no_wrap=True, overflow="ellipsis"))
         rows = Table.grid(padding=(0, 2))
         rows.add_column(no_wrap=True, overflow="ellipsis")
         rows.add_column(justify="right", no_wrap=True)
         rows.add_column(no_wrap=True, overflow="ellipsis")
         for item in running:
             rows.add_row(f"  {item.task.trial.name}", f"{item.fraction:.0%}", state(item))
-        return Group(bar, Text(headline(self._tally), no_wrap=True, overflow="ellipsis"), rows)
+        return Group(head, rows)
 
 
 @contextlib.contextmanager

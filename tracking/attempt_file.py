@@ -1,5 +1,6 @@
 """One attempt's journal as a reader finds it: possibly torn at its end, damaged, or still being written."""
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -8,7 +9,6 @@ import os
 import re
 import typing
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ PROGRESS_MARK = b'{"event":"progress"'
 """How the line of a point begins: a reader that wants no curve need not parse it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Attempt:
     """What one attempt's journal says."""
 
@@ -101,18 +101,26 @@ def read_attempt(path: Path, *, curves: bool) -> Attempt | None:
 
     A torn last line is passed over in silence: its writer was killed or is at it. Any other damage is a warning.
     """
-    attempt = _parse(path, curves=curves, is_written=False)
+    content = _content(path)
+    attempt = _parse(path, content, curves=curves)
     if attempt is None or attempt.outcome is not None:
         return attempt
-    # Who writes it may have ended it since: only what is read after the lock was found free is the last word.
-    return _parse(path, curves=curves, is_written=is_written(path))
+    if is_written(path):
+        return dataclasses.replace(attempt, is_written=True)
+    # Its writer may have ended it since: what is read once the lock was found free is the last word.
+    last_content = _content(path)
+    return attempt if last_content == content else _parse(path, last_content, curves=curves)
 
 
-def _parse(path: Path, *, curves: bool, is_written: bool) -> Attempt | None:
+def _content(path: Path) -> bytes:
     try:
-        lines = path.read_bytes().split(b"\n")
+        return path.read_bytes()
     except FileNotFoundError:
-        return None
+        return b""
+
+
+def _parse(path: Path, content: bytes, *, curves: bool) -> Attempt | None:
+    lines = content.split(b"\n")
     started: dict[str, Any] | None = None
     points: list[Progress] = []
     outcome: Outcome | None = None
@@ -138,7 +146,7 @@ def _parse(path: Path, *, curves: bool, is_written: bool) -> Attempt | None:
     attempt: Attempt | None = None
     try:
         if started is not None:
-            attempt = _attempt(started, points, outcome, ended_unix_s, is_written=is_written)
+            attempt = _attempt(started, points, outcome, ended_unix_s)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         damaged.append(f"its start ({error})")
     if damaged or (started is None and len(lines) > 1):
@@ -155,12 +163,7 @@ def _event(line: bytes) -> dict[str, Any]:
 
 
 def _attempt(
-    started: dict[str, Any],
-    points: list[Progress],
-    outcome: Outcome | None,
-    ended_unix_s: float | None,
-    *,
-    is_written: bool,
+    started: dict[str, Any], points: list[Progress], outcome: Outcome | None, ended_unix_s: float | None
 ) -> Attempt:
     return Attempt(
         trial=trial_from(started["trial"]),
@@ -172,5 +175,5 @@ def _attempt(
         points=tuple(points),
         outcome=outcome,
         ended_unix_s=ended_unix_s,
-        is_written=is_written,
+        is_written=False,
     )

@@ -151,6 +151,11 @@ def _ingesting_alone(paths: ProjectPaths) -> Generator[None]:
 
 @contextlib.contextmanager
 def _open_store(paths: ProjectPaths) -> Generator[RunStore]:
+    if "?" in str(paths.runs_sqlite):
+        raise StudyError(
+            f"{paths.runs_sqlite} cannot be MLflow's database: it takes what follows a question mark for an option; "
+            "use a folder without one (type: LOGLOG_ROOT=/somewhere/else make sweep ...)"
+        )
     # Read by MLflow when it is imported.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

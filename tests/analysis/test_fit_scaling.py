@@ -140,7 +140,7 @@ def test_recorded_runs_of_the_latest_study(at_recorded: Path, capsys: pytest.Cap
         (["--data", "missing.csv"], "bad_input", "no table at"),
         (["--data", str(REFERENCE), "--columns", "loss=error"], "bad_input", "core_hours, loss"),
         (["--data", str(REFERENCE), "--columns", "loss=loss"], "bad_input", "core_hours=core_hours"),
-        (["--data", str(REFERENCE), "--filter", "model=F9"], "no_points", "36 left out by --filter"),
+        (["--data", str(REFERENCE), "--filter", "model=F9"], "bad_input", "there are F0, F1, F3"),
         (["--data", str(REFERENCE), "--filter", "model=F0", "epochs=1"], "too_few_cells", "has 1"),
     ],
 )

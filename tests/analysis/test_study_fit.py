@@ -11,6 +11,7 @@ from sweeps.errors import StudyError
 from sweeps.record import Status
 from tests.analysis.synthetic import (
     COEFFICIENT,
+    EPOCHS,
     FLOPS_PER_CORE_HOUR,
     MODELS,
     SLOPE,
@@ -181,8 +182,9 @@ def test_what_is_set_aside_is_counted_with_its_reason() -> None:
         ([record(seed=s, loss=math.nan) for s in range(3)], "no_points"),
         ([record(epochs=e, status=Status.DIVERGED, loss=None) for e in (1.0, 2.0)], "no_points"),
         ([record(epochs=e) for e in (1.0, 1.1, 1.2, 1.3)], "too_few_cells"),
+        ([record(epochs=e, loss=e) for e in EPOCHS], "frontier_too_short"),
     ],
-    ids=["nothing", "one_run", "all_nan", "all_diverged", "no_span"],
+    ids=["nothing", "one_run", "all_nan", "all_diverged", "no_span", "rising"],
 )
 def test_too_little_is_refused(records: list, code: str) -> None:  # type: ignore[type-arg]
     """A study that cannot carry a law is refused with the reason and the next command."""

@@ -57,6 +57,8 @@ def test_failure_is_shown_at_the_end(paths: ProjectPaths, monkeypatch: pytest.Mo
         raise OSError("disk full")
 
     monkeypatch.setattr(ingestion, "ingest_ended", refuse)
-    with pytest.raises(OSError, match="disk full"), Ingestion(paths, "small") as running:
-        running.settle("a")
-        assert failed.wait(30.0)
+    running = Ingestion(paths, "small").__enter__()
+    running.settle("a")
+    assert failed.wait(30.0)
+    with pytest.raises(OSError, match="disk full"):
+        running.__exit__(None, None, None)

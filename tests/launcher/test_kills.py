@@ -15,7 +15,7 @@ from sweeps.study import Study
 from tracking.paths import ProjectPaths
 
 HERE = Path(__file__).parent
-KILLS, SEEDS = 3, 16
+KILLS, SEEDS = 3, 12
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_killed_sweep_equals_an_unbroken_one(
         backend.submit(_tasks(study))
         while backend.poll(0.0):
             pass
-    monkeypatch.setenv("FAKE_REPORT_S", "0.02")
+    monkeypatch.setenv("FAKE_REPORT_S", "0.03")
     victims = kills.run_under_fire(
         (sys.executable, str(HERE / "drive.py"), *words), killed.root, kills=KILLS, latest_s=1.5, rng=random.Random(3)
     )
