@@ -18,9 +18,7 @@ from training.counter_random import hashed, standardised, uniform
 PARTS = 512
 """Dictionary size."""
 ZIPF_EXPONENT = 2.0
-"""p(k) ~ (k + offset)^-exponent: sets how fast the rare skills thin out, and so the slope of the law."""
-ZIPF_OFFSET = 0.0
-"""Flattens the head (Zipf-Mandelbrot), so that no handful of parts decides the loss: less noise between seeds."""
+"""p(k) ~ k^-exponent: sets how fast the rare skills thin out, and so the slope of the law."""
 TILE_PX = 4
 TEACHER_SCALE = 4.0
 PAIR_WEIGHT = 0.5
@@ -52,7 +50,7 @@ def make_world(data: DataSpec) -> World:
     blocks = rng.normal(size=(PARTS, 2, 2, channels)).repeat(side // 2, axis=1).repeat(side // 2, axis=2)
     pixels = rng.normal(size=(PARTS, side, side, channels))
     tiles = colour + 0.6 * blocks + 0.4 * pixels
-    probability = (np.arange(1, PARTS + 1) + ZIPF_OFFSET) ** -ZIPF_EXPONENT
+    probability = np.arange(1, PARTS + 1) ** -ZIPF_EXPONENT
     probability /= probability.sum()
     votes = rng.normal(size=(PARTS, data.classes))
     return World(
