@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 _MOST_CURVES = len(PALETTE)
+_PLOT_HEIGHT_POINTS, _NAME_HEIGHT_POINTS = 330.0, 13.0
+_NAME_WIDTH_LOG = 0.25
+"""Curves that end within this of each other in log compute have their names side by side."""
 
 
 def write_figures(result: ScalingFit, folder: Path) -> tuple[Path, ...]:
@@ -70,6 +73,7 @@ def _draw_curves(axes: "Axes", result: ScalingFit) -> None:
     from matplotlib.patheffects import withStroke
 
     frontier = {id(cell) for cell in result.frontier}
+    shifts = _label_shifts(result)
     for model, (name, members) in enumerate(zip(result.curves.models, result.curves.members, strict=True)):
         colour, marker = PALETTE[model], _MARKERS[model]
         own: list[Cell] = [result.cells[i] for i in members]
@@ -81,9 +85,23 @@ def _draw_curves(axes: "Axes", result: ScalingFit) -> None:
         face = [colour if id(cell) in frontier else "white" for cell in own]
         axes.scatter(x, y, s=34, marker=marker, c=face, edgecolors=colour, linewidths=1.2, zorder=4)
         axes.annotate(
-            model_title(name), (x[-1], y[-1]), xytext=(7, 0), textcoords="offset points", va="center", color=colour,
-            fontweight="bold", fontsize=10, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            model_title(name), (x[-1], y[-1]), xytext=(7, shifts[model]), textcoords="offset points", va="center",
+            color=colour, fontweight="bold", fontsize=10, zorder=6,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
+
+
+def _label_shifts(result: ScalingFit) -> list[float]:
+    """Returns how far to lift or lower the name at each curve's end so that names side by side stay apart [points]."""
+    x, y = (np.log(values) for values in _places(result, result.cells))
+    height = y / np.ptp(y) * _PLOT_HEIGHT_POINTS if np.ptp(y) else np.zeros_like(y)
+    ends = [members[-1] for members in result.curves.members]
+    placed: dict[int, float] = {}
+    for model in sorted(range(len(ends)), key=lambda model: height[ends[model]]):
+        beside = [other for other in placed if abs(x[ends[other]] - x[ends[model]]) < _NAME_WIDTH_LOG]
+        lowest = max((placed[other] + _NAME_HEIGHT_POINTS for other in beside), default=-np.inf)
+        placed[model] = max(float(height[ends[model]]), lowest)
+    return [placed[model] - float(height[end]) for model, end in enumerate(ends)]
 
 
 def _draw_envelope(axes: "Axes", result: ScalingFit) -> None:

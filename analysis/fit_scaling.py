@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--study", metavar="NAME", help="which study of runs.sqlite (default: the latest)")
+    parser.add_argument("--cohort", metavar="HASH", help="which of its data, schedule and recipe (default: most runs)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet table instead")
     parser.add_argument(
         "--columns", nargs="+", metavar="KIND=COLUMN", help=f"what the table's columns mean; kinds: {', '.join(KINDS)}"
@@ -75,14 +76,14 @@ def _points(arguments: argparse.Namespace) -> PointSet:
     if arguments.data is None:
         if arguments.columns or arguments.filter:
             raise StudyError("--columns and --filter describe a table; add --data FILE")
-        return _recorded_points(arguments.study)
-    if arguments.study:
-        raise StudyError("--study reads runs.sqlite and --data a table; give one of them")
+        return _recorded_points(arguments.study, arguments.cohort)
+    if arguments.study or arguments.cohort:
+        raise StudyError("--study and --cohort read runs.sqlite and --data a table; give one of them")
     columns = parse_columns(arguments.columns) if arguments.columns else guess_columns(arguments.data)
     return points_from_table(arguments.data, columns=columns, filters=parse_filters(arguments.filter))
 
 
-def _recorded_points(study: str | None) -> PointSet:
+def _recorded_points(study: str | None, cohort: str | None) -> PointSet:
     """Returns the points of a study in runs.sqlite, by default the one that a run was started in last."""
     from tracking.paths import project_paths
     from tracking.run_table import list_studies, read_records
@@ -100,7 +101,12 @@ def _recorded_points(study: str | None) -> PointSet:
         raise FitRefused(code="unknown_study", reason=reason, next=f"try: --study {studies[-1]}")
     recorded = {name: read_records(paths, name) for name in ([study] if study else studies)}
     latest = max(recorded, key=lambda name: max((r.started_unix_s for r in recorded[name]), default=0.0))
-    return points_from_records(recorded[latest], study=latest, source=f"study {latest} in {paths.runs_sqlite.name}")
+    cohorts = sorted({record.trial.cohort for record in recorded[latest]})
+    if cohort is not None and cohort not in cohorts:
+        reason = f"no cohort {cohort!r} in study {latest}; it has {', '.join(cohorts)}"
+        raise FitRefused(code="unknown_cohort", reason=reason, next=f"try: --cohort {cohorts[-1]}")
+    source = f"study {latest} in {paths.runs_sqlite.name}"
+    return points_from_records(recorded[latest], study=latest, source=source, cohort=cohort)
 
 
 def _options(arguments: argparse.Namespace) -> FitOptions:

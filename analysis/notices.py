@@ -89,8 +89,8 @@ def _of_rates(result: ScalingFit) -> Iterator[Notice]:
         rates = [cell.best.peak_lr for cell in cells if cell.best.peak_lr is not None]
         wanted = factor * (max(rates) if edge == "high" else min(rates))
         next_step = (
-            f"add an octave: .venv/bin/python -m launcher action=sweep study={result.points.study} "
-            f"budget={format_core_hours(result.fit.sampled[1])} 'study.peak_lrs={_with(result, wanted)}'"
+            f"add an octave: make sweep BUDGET={_largest_budget(result)} STUDY={result.points.study} "
+            f"EXTRA='study.peak_lrs={_with(result, wanted)}'"
             if result.points.study and result.fit.axis == "core_hours"
             else f"add runs at peak_lr={wanted:g}"
         )
@@ -105,6 +105,10 @@ def _of_rates(result: ScalingFit) -> Iterator[Notice]:
             code="single_rate",
             text=f"{single} cells were run at one learning rate only: nothing says that it is their best",
         )
+
+
+def _largest_budget(result: ScalingFit) -> str:
+    return format_core_hours(max(result.points.budgets_core_hours, default=result.fit.sampled[1]))
 
 
 def _with(result: ScalingFit, wanted: float) -> str:

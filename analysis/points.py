@@ -82,8 +82,22 @@ _STATUS_REASONS = {
 }
 
 
-def points_from_records(records: Sequence[RunRecord], *, study: str | None, source: str = "runs.sqlite") -> PointSet:
-    """Returns the points of recorded runs; whatever has no finite loss is set aside, with its reason."""
+def points_from_records(
+    records: Sequence[RunRecord], *, study: str | None, source: str = "runs.sqlite", cohort: str | None = None
+) -> PointSet:
+    """Returns the points of one cohort of recorded runs; whatever has no finite loss is set aside, with its reason.
+
+    Runs on other data, with another schedule or recipe, or with another shape under the same model name follow another
+    law: they are set aside too, and named.
+
+    Args:
+        records: what is known of the study's runs.
+        study: their study.
+        source: where they were read, for people.
+        cohort: which runs are meant, as `Trial.cohort`; by default those of the largest cohort.
+    """
+    chosen = cohort or _largest_cohort(records)
+    shapes = _latest_shapes(record for record in records if record.trial.cohort == chosen)
     points: list[Point] = []
     aside: Counter[str] = Counter()
     unstable: set[UnstableRate] = set()
@@ -95,6 +109,12 @@ def points_from_records(records: Sequence[RunRecord], *, study: str | None, sour
             aside["duplicate of a recorded trial"] += 1
             continue
         seen.add(trial)
+        if trial.cohort != chosen:
+            aside[f"of another data set, schedule or recipe (see them with --cohort {trial.cohort})"] += 1
+            continue
+        if trial.shape != shapes[trial.model]:
+            aside[f"of an older shape called {trial.model}"] += 1
+            continue
         if record.status is Status.DIVERGED:
             unstable.add(
                 UnstableRate(
@@ -120,6 +140,22 @@ def points_from_records(records: Sequence[RunRecord], *, study: str | None, sour
         tainted=tainted,
         data_unit="images",
     )
+
+
+def _largest_cohort(records: Sequence[RunRecord]) -> str | None:
+    """Returns the cohort with the most finished runs, the later started one of two as large; None without records."""
+    sizes: Counter[str] = Counter()
+    started: dict[str, float] = {}
+    for record in records:
+        cohort = record.trial.cohort
+        sizes[cohort] += record.status is Status.FINISHED
+        started[cohort] = max(record.started_unix_s, started.get(cohort, record.started_unix_s))
+    return max(sizes, key=lambda cohort: (sizes[cohort], started[cohort]), default=None)
+
+
+def _latest_shapes(records: Iterable[RunRecord]) -> dict[str, NFNetShape]:
+    """Returns the shape that each model name stood for last."""
+    return {r.trial.model: r.trial.shape for r in sorted(records, key=lambda record: record.started_unix_s)}
 
 
 def _point_of(record: RunRecord) -> Point:

@@ -13,10 +13,12 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the same from make and by its own path
+
 import jax
 import jax.numpy as jnp
+from result_file import Figure, write_result
 
-from benchmarks.result_file import Figure, write_result
 from launcher.compose import compose
 from sweeps.study import Model, Study
 from training import step as step_module
@@ -29,14 +31,14 @@ TURNS = 5
 def main() -> None:
     """Measures the smallest and the largest scale model and writes the ratios."""
     study = compose(["budget=10k"]).study
-    figures: dict[str, Figure] = {}
+    figures: list[Figure] = []
     for model in (study.models[0], study.models[-1]):
         seconds, losses = _interleaved(study, model)
         ratio = statistics.median(seconds["xla"]) / statistics.median(seconds["im2col"])
         gap = abs(losses["xla"] / losses["im2col"] - 1)
         print(f"{model.name}: im2col trains {ratio:.1f} times as fast as xla; losses differ by {gap:.1e}")
-        figures[f"{model.name}_speedup"] = Figure(value=ratio, bar=2.0, unit="x")
-        figures[f"{model.name}_relative_loss_gap"] = Figure(value=gap, bar=1e-3, unit="relative")
+        figures.append(Figure(name=f"{model.name}_speedup", value=ratio, bar=2.0, unit="x"))
+        figures.append(Figure(name=f"{model.name}_relative_loss_gap", value=gap, bar=1e-3, unit="relative"))
     write_result("conv_paths", figures, command="make bench NAME=conv_paths")
 
 

@@ -14,6 +14,7 @@ from launcher.reconcile import Settlement, SweepStopped, pending_packs
 from launcher.request import Request
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
+from sweeps.trial import cohort_of
 from tracking.paths import ProjectPaths
 
 INCOMPLETE, INTERRUPTED = 1, 130
@@ -152,7 +153,9 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
     from analysis.fit_scaling import main as fit
 
     budget = f"{sweep.request.budget.core_hours:.6f}".rstrip("0").rstrip(".")
-    words = ["--study", sweep.study, "--budgets", budget]
+    study = sweep.request.study
+    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe)
+    words = ["--study", sweep.study, "--cohort", cohort, "--budgets", budget]
     if not sweep.request.json:
         code = fit(words)
         # The fit has just said where its report and figures are.

@@ -82,6 +82,11 @@ class Trial:
         """Sixteen hexadecimal digits: the hash of the trial's canonical JSON."""
         return short_hash(self)
 
+    @functools.cached_property
+    def cohort(self) -> str:
+        """Eight hexadecimal digits: the hash of data, schedule and recipe, which all runs of one law share."""
+        return cohort_of(data=self.data, schedule=self.schedule, recipe=self.recipe)
+
     @property
     def name(self) -> str:
         """The alias for people, `f3-e2-lr0.8-s0`; never parsed."""
@@ -96,3 +101,9 @@ class Trial:
     def images(self) -> int:
         """Training images seen."""
         return self.steps * self.batch_images
+
+
+@functools.cache
+def cohort_of(*, data: DataSpec, schedule: ScheduleSpec, recipe: RecipeSpec) -> str:
+    """Returns the name of the cohort of all trials with this data, schedule and recipe."""
+    return short_hash((data, schedule, recipe), digits=8)

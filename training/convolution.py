@@ -59,7 +59,5 @@ def _columns(x: jax.Array, kernel_h: int, kernel_w: int, stride: int) -> jax.Arr
     pad_w = max((out_w - 1) * stride + kernel_w - width, 0)
     x = jnp.pad(x, ((0, 0), (pad_h // 2, pad_h - pad_h // 2), (pad_w // 2, pad_w - pad_w // 2), (0, 0)))
     span_h, span_w = (out_h - 1) * stride + 1, (out_w - 1) * stride + 1
-    taps = [
-        x[:, i : i + span_h : stride, j : j + span_w : stride] for i in range(kernel_h) for j in range(kernel_w)
-    ]
+    taps = [x[:, i : i + span_h : stride, j : j + span_w : stride] for i in range(kernel_h) for j in range(kernel_w)]
     return jnp.stack(taps)

@@ -137,9 +137,7 @@ def _programs(
     """Returns the programs of one model size, compiled: every trial of that size runs on the same executables."""
     source = open_source(data, data_dir)
     programs = make_programs(shape, data, recipe, schedule, source)
-    nothing = Horizon(
-        peak_lr=jnp.float32(0.0), steps=jnp.int32(1), warmup_steps=jnp.float32(0.0), stream=jnp.uint32(0)
-    )
+    nothing = Horizon(peak_lr=jnp.float32(0.0), steps=jnp.int32(1), warmup_steps=jnp.float32(0.0), stream=jnp.uint32(0))
     indices = jnp.zeros((STEPS_PER_DISPATCH, batch_images), jnp.uint32)
     state = programs.advance(programs.start(0), source.arrays, nothing, indices, jnp.int32(0))
     jax.block_until_ready(programs.evaluate(state.params, source.arrays, nothing.stream, jnp.int32(0)))
@@ -165,4 +163,3 @@ def _diverged(step: int, *, wall_s: float, compile_s: float) -> Outcome:
         wall_s=wall_s,
         compile_s=compile_s,
     )
-

@@ -1,13 +1,14 @@
 """Shapes and trials small enough for tests, shared by the tests of this folder."""
 
 import dataclasses
+from typing import TypeVar
 
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 
-SMALL = NFNetShape(
-    stage_depths=(1, 2), stage_widths=(4, 8), stage_strides=(1, 2), stem_widths=(4,), stem_strides=(2,)
-)
+T = TypeVar("T")
+
+SMALL = NFNetShape(stage_depths=(1, 2), stage_widths=(4, 8), stage_strides=(1, 2), stem_widths=(4,), stem_strides=(2,))
 GROUPED = NFNetShape(
     stage_depths=(2, 1),
     stage_widths=(8, 16),
@@ -43,6 +44,6 @@ TRIAL = Trial(
 )
 
 
-def changed(trial: Trial, **fields: object) -> Trial:
-    """Returns the trial with other values of some fields."""
-    return dataclasses.replace(trial, **fields)  # type: ignore[arg-type]
+def changed(noun: T, **fields: object) -> T:
+    """Returns the noun with other values of some fields."""
+    return dataclasses.replace(noun, **fields)  # type: ignore[type-var]

@@ -70,7 +70,7 @@ def test_a_killed_run_resumes_to_the_same_losses(
 ) -> None:
     """Dying at any step and running the same trial again gives the unbroken curve and outcome, bit for bit."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
-    folder = tmp_path / "it's a \"folder\""
+    folder = tmp_path / 'it\'s a "folder"'
     with pytest.raises(Killed):
         run(TRIAL, folder, die_at_step)
     resumed_from = max(int(path.name) for path in folder.iterdir())
@@ -152,3 +152,11 @@ def test_a_data_set_without_a_reader_is_refused_by_name() -> None:
     """A private data set is one clear error with what can be read."""
     with pytest.raises(StudyError, match="jft4b.*parts, fashion_mnist and cifar10"):
         run(changed(TRIAL, data=changed(PARTS, name="jft4b")))
+
+
+def test_bfloat16_trains_to_a_loss_close_to_float32(unbroken: tuple[Outcome, list]) -> None:
+    """The bf16 recipe runs the whole loop and loses a few per cent at most."""
+    outcome, _ = run(changed(TRIAL, recipe=changed(TRIAL.recipe, compute_dtype="bfloat16")))
+    assert outcome.val_loss is not None and unbroken[0].val_loss is not None
+    assert outcome.val_loss == pytest.approx(unbroken[0].val_loss, rel=0.1)
+    assert outcome.val_loss != unbroken[0].val_loss

@@ -55,9 +55,7 @@ def test_held_out_and_selection_images_share_none(tiny_set: RealImages) -> None:
     source = open_real(DATA, Path())
     halves = []
     for stream in (HELD_OUT, SELECTION):
-        images, targets = source.draw_held_out(
-            source.arrays, jnp.arange(10, dtype=jnp.uint32), jnp.uint32(stream)
-        )
+        images, targets = source.draw_held_out(source.arrays, jnp.arange(10, dtype=jnp.uint32), jnp.uint32(stream))
         pixels = np.rint(np.asarray(images) / source.arrays.scale + source.arrays.mean)
         assert (pixels == pixels[:, :1, :1]).all()
         np.testing.assert_array_equal(np.argmax(targets, axis=1), pixels[:, 0, 0, 0] % 10)
