@@ -151,3 +151,60 @@ def _vertex(best: RateTried, rivals: list[RateTried]) -> float | None:
 def _mean_or_none(values: Iterable[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return statistics.fmean(present) if present else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateTrend:
+    """How the best peak learning rate moves when a run gets twice as long."""
+
+    per_doubling: float
+    """Relative change for each doubling of epochs: -0.1 is 10 % lower."""
+    low: float
+    high: float
+    """95 % interval, from the scatter of cells about the trend."""
+    cells: int
+
+    @property
+    def sentence(self) -> str:
+        """What it says, in words."""
+        bounds = f"{self.per_doubling:+.0%} ({self.low:+.0%} to {self.high:+.0%}) for each doubling of epochs"
+        if self.high < 0:
+            return f"the best learning rate falls with epochs: {bounds}"
+        if self.low > 0:
+            return f"the best learning rate rises with epochs: {bounds}"
+        return f"no trend of the best learning rate with epochs is resolved: {bounds}"
+
+
+def rate_trend(cells: Iterable[Cell]) -> RateTrend | None:
+    """Returns the common slope of log2 best rate on log2 epochs, each model at a level of its own; None without one.
+
+    The vertex of the parabola stands for the best rate where there is one; a censored optimum stands at its edge, which
+    pulls the slope towards zero.
+    """
+    import numpy as np
+
+    rows = [(c.model, math.log2(c.epochs), c.parabola_peak_lr or c.best.peak_lr) for c in cells if c.epochs]
+    known = [(model, doublings, math.log2(rate)) for model, doublings, rate in rows if rate]
+    models = sorted({model for model, _, _ in known})
+    table = np.array([[doublings, rate] for _, doublings, rate in known]).reshape(-1, 2)
+    names = np.array([model for model, _, _ in known])
+    for model in models:
+        table[names == model] -= table[names == model].mean(axis=0)
+    doublings, rates = table.T
+    freedom, spread = len(known) - len(models) - 1, float(doublings @ doublings)
+    if freedom < 3 or spread == 0:
+        return None
+    slope = float(doublings @ rates) / spread
+    residual = rates - slope * doublings
+    half = _t_quantile(freedom) * math.sqrt(float(residual @ residual) / freedom / spread)
+    low, middle, high = (2.0**value - 1.0 for value in (slope - half, slope, slope + half))
+    return RateTrend(per_doubling=middle, low=low, high=high, cells=len(known))
+
+
+def _t_quantile(freedom: int) -> float:
+    """Returns the 0.975 quantile of Student's t, to 1 % from 3 degrees of freedom on (Abramowitz & Stegun 26.7.5)."""
+    z = 1.959964
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

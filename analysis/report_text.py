@@ -60,6 +60,8 @@ def basis_lines(result: ScalingFit) -> list[str]:
         + _noise(result),
         f"intervals: {fit.resamples} resamples; {_METHODS[fit.interval_method]}",
     ]
+    if result.rates is not None:
+        lines.append(result.rates.sentence)
     return [*lines, _scale(result)] if result.flops_per_core_hour else lines
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.best_rate import Cell
+from analysis.best_rate import Cell, RateTrend
 from analysis.bootstrap import LEVEL, SeedNoise
 from analysis.frontier import Curves, Envelope, HandOver
 from analysis.laws import Floats, Law
@@ -151,6 +151,8 @@ class ScalingFit:
     picks: tuple[Pick, ...]
     noise: SeedNoise
     notices: tuple[Notice, ...]
+    rates: RateTrend | None
+    """How the best learning rate moves with epochs; missing where too few cells say so."""
     flops_per_core_hour: float | None
     """The scale of the study: missing unless it is one number for all cells."""
 
@@ -177,6 +179,9 @@ def to_json(result: ScalingFit) -> dict[str, Any]:
             "handovers": [_crossing_json(crossing) for crossing in result.crossings],
             "picks": [_pick_json(pick) for pick in result.picks],
             "best_peak_lr": [_rate_json(cell) for cell in result.cells if cell.best.peak_lr is not None],
+            "best_peak_lr_trend": None
+            if result.rates is None
+            else vars(result.rates) | {"text": result.rates.sentence},
             "seed_noise": {
                 "relative_sd": result.noise.relative_sd,
                 "by_model": result.noise.by_model,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis import notices
-from analysis.best_rate import Cell, cells_of
+from analysis.best_rate import Cell, cells_of, rate_trend
 from analysis.bootstrap import interval, seed_noise
 from analysis.fitting import FitBatch, fit_law, fit_many, huber
 from analysis.frontier import (
@@ -97,6 +97,7 @@ def fit_study(points: PointSet, options: FitOptions) -> ScalingFit:
         picks=picks,
         noise=seed_noise(cells),
         notices=(),
+        rates=rate_trend(cells),
         flops_per_core_hour=scale,
     )
     return replace(result, notices=notices.notices_of(result))

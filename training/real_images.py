@@ -89,7 +89,7 @@ def _shuffled(pool_images: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _crop_and_mirror(images: jax.Array, chance: jax.Array) -> jax.Array:
-    """Returns the images (batch, px, px, channels) shifted by up to CROP_PAD_PX pixels and mirrored half of the time."""
+    """Returns the images (batch, px, px, channels) shifted by up to CROP_PAD_PX and half of them mirrored."""
     px = images.shape[1]
     padded = jnp.pad(images, ((0, 0), (CROP_PAD_PX, CROP_PAD_PX), (CROP_PAD_PX, CROP_PAD_PX), (0, 0)))
     shift = jnp.floor(chance[:, :2] * (2 * CROP_PAD_PX + 1)).astype(jnp.int32)

@@ -1,10 +1,13 @@
 import math
+import random
 
 import pytest
 
-from analysis.best_rate import Cell, cells_of
+from analysis import best_rate
+from analysis.best_rate import Cell, cells_of, rate_trend
+from analysis.points import points_from_records
 from sweeps.record import RunRecord, Status
-from tests.analysis.synthetic import record, study_points, study_records
+from tests.analysis.synthetic import EPOCHS, record, study_points, study_records
 
 
 def only_cell(records: list[RunRecord]) -> Cell:
@@ -79,3 +82,33 @@ def test_a_study_has_a_cell_for_each_model_and_epochs() -> None:
     assert all(len(cell.tried) == 3 and len(cell.best.losses) == 2 for cell in cells)
     hours = [cell.core_hours or 0.0 for cell in cells]
     assert hours == sorted(hours)
+
+
+@pytest.mark.parametrize(("exponent", "word"), [(-0.5, "falls"), (0.5, "rises"), (0.0, "no trend")])
+def test_the_trend_of_the_best_rate_with_epochs_is_recovered(exponent: float, word: str) -> None:
+    """Rates that follow a power of epochs, at another level for each model, give that power and the words for it."""
+    rng = random.Random(3)
+    records = [
+        record(model=model, epochs=epochs, peak_lr=level * epochs**exponent * 2 ** rng.uniform(-0.2, 0.2))
+        for model, level in (("f0", 0.4), ("f1", 0.1), ("f3", 0.2))
+        for epochs in EPOCHS
+    ]
+    trend = rate_trend(cells_of(points_from_records(records, study="s")))
+    assert trend is not None
+    assert trend.per_doubling == pytest.approx(2**exponent - 1, abs=0.1)
+    assert trend.low < 2**exponent - 1 < trend.high
+    assert word in trend.sentence
+
+
+def test_too_few_cells_have_no_trend() -> None:
+    """Two cells of one model determine a line and nothing about its certainty."""
+    records = [record(epochs=epochs) for epochs in (1.0, 2.0)]
+    assert rate_trend(cells_of(points_from_records(records, study="s"))) is None
+
+
+@pytest.mark.parametrize("freedom", [3, 5, 10, 100])
+def test_the_t_quantile_is_students(freedom: int) -> None:
+    """The closed form agrees with SciPy to a per cent."""
+    from scipy.stats import t
+
+    assert best_rate._t_quantile(freedom) == pytest.approx(float(t.ppf(0.975, freedom)), rel=0.01)

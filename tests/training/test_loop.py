@@ -150,7 +150,7 @@ def test_curves_report_at_log_spaced_steps_and_at_the_end(steps: int) -> None:
 
 def test_a_data_set_without_a_reader_is_refused_by_name() -> None:
     """A private data set is one clear error with what can be read."""
-    with pytest.raises(StudyError, match="jft4b.*parts, fashion_mnist and cifar10"):
+    with pytest.raises(StudyError, match=r"jft4b.*parts, fashion_mnist and cifar10"):
         run(changed(TRIAL, data=changed(PARTS, name="jft4b")))
 
 

@@ -44,10 +44,12 @@ def test_the_two_paths_give_the_same_logits(name: str) -> None:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
+    """The tanh form, times its gain."""
     return 1.7015 * 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def conv(params: dict[str, np.ndarray], x: np.ndarray, stride: int = 1, groups: int = 1) -> np.ndarray:
+    """A convolution with standardised weights."""
     weight = params["weight"].astype(np.float64)
     fan_in = np.prod(weight.shape[:3])
     variance = weight.var(axis=(0, 1, 2))

@@ -21,6 +21,7 @@ GRADIENT = jax.tree.map(lambda leaf: 10 * RNG.normal(size=leaf.shape), PARAMS)
 
 
 def float32(tree: object) -> object:
+    """The tree on the device."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
 
 
@@ -75,6 +76,7 @@ def test_momentum_is_nesterovs() -> None:
 
 
 def rate(schedule: ScheduleSpec, step: int, steps: int) -> float:
+    """The rate at one step of a run with peak 0.8."""
     warm = warmup_steps(schedule, steps)
     value = learning_rate(
         schedule,

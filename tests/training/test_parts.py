@@ -10,6 +10,7 @@ WORLD = parts.make_world(PARTS)
 
 
 def draw(indices: list[int], stream: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """Images and log labels."""
     images, log_targets = parts.draw(WORLD, jnp.asarray(indices, jnp.uint32), jnp.uint32(stream), image_px=16)
     return np.asarray(images), np.asarray(log_targets)
 
@@ -62,7 +63,7 @@ def test_counted_randomness_is_uniform(count: int) -> None:
     """Uniforms have the mean and spread of uniforms, across indices and counters."""
     seeds = hashed(jnp.arange(20_000 // count + 100, dtype=jnp.uint32), jnp.uint32(3))
     chance = np.asarray(uniform(seeds, count), np.float64)
-    assert 0 <= chance.min() and chance.max() < 1
+    assert chance.min() >= 0 and chance.max() < 1
     assert chance.mean() == pytest.approx(0.5, abs=5 / np.sqrt(12 * chance.size))
     assert np.histogram(chance, 10, (0, 1))[0].std() < 5 * np.sqrt(chance.size / 10)
     assert float(standardised(jnp.asarray(chance)).std()) == pytest.approx(1, abs=0.03)

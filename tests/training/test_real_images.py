@@ -78,5 +78,5 @@ def test_training_images_are_shifted_but_keep_their_label(tiny_set: RealImages) 
 
 def test_asking_for_more_images_than_there_are_is_refused(tiny_set: RealImages) -> None:
     """The error says how many there are and what to type."""
-    with pytest.raises(StudyError, match="60 training.*data.images_per_epoch=60"):
+    with pytest.raises(StudyError, match=r"60 training.*data.images_per_epoch=60"):
         open_real(DataSpec(**{**DATA.__dict__, "images_per_epoch": 61}), Path())
