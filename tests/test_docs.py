@@ -1,11 +1,16 @@
 """The documentation does not lag: every target, word, setting and link in it is checked."""
 
+import json
+import math
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from sweeps.budget import format_core_hours
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MAKEFILE = (CHECKOUT / "Makefile").read_text()
@@ -93,3 +98,38 @@ def test_pyproject_and_citation_agree() -> None:
 def test_the_scripts_of_the_project_are_valid_shell() -> None:
     """The script of continuous integration parses."""
     assert subprocess.run(["bash", "-n", str(CHECKOUT / ".ci" / "run")], check=False).returncode == 0
+
+
+def _law(study: str) -> dict[str, Any]:
+    return json.loads((CHECKOUT / "docs" / "figures" / study / "fit.json").read_text())
+
+
+@pytest.mark.parametrize("study", ["scale_model", "fashion_mnist", "reference"])
+def test_the_results_are_those_of_the_fits(study: str) -> None:
+    """Law, r2, noise and hand-overs on the page are the numbers in the fit.json beside its figure."""
+    title = {"scale_model": "## The scale model", "fashion_mnist": "## Fashion-MNIST", "reference": "## The paper's"}
+    page = (CHECKOUT / "docs" / "results.md").read_text()
+    section = page.split(title[study])[1].split("\n## ")[0]
+    fit = _law(study)
+    law = fit["law"]
+    digits = 3 if study == "reference" else 4
+    said = [f"L = {law['coefficient']:.3f} C^{law['slope']:.4f}", f"{law['r2']:.4f} over the {law['n_points']} measured"]
+    said += [format_core_hours(float(f"{hand['compute']:.3g}")) for hand in fit["handovers"][:4]]
+    if study != "reference":
+        slope = law["parameters"]["b"]
+        said.append(f"{-slope['high']:.{digits}f} to {-slope['low']:.{digits}f}")
+        said.append(f"{fit['seed_noise']['relative_sd']:.2%}".replace("%", " %"))
+        decades = math.log10(fit["frontier"][-1]["core_hours"] / fit["frontier"][0]["core_hours"])
+        said.append(f"{decades:.2f} decades")
+    for words in said:
+        assert words in section, f"docs/results.md does not say {words!r} of {study}"
+
+
+def test_the_readme_shows_the_picks_of_the_fit() -> None:
+    """The table of what to train is the picks of docs/figures/scale_model/fit.json."""
+    page = (CHECKOUT / "README.md").read_text()
+    for pick in _law("scale_model")["picks"]:
+        loss, low, high = (f"{pick[name]:.4f}" for name in ("predicted_loss", "low", "high"))
+        size = pick["model"].upper().replace("P", "+")
+        row = f"| {format_core_hours(pick['budget_core_hours'])} | {size} | {pick['epochs']:.3g} epochs | "
+        assert f"{row}{pick['peak_lr']:g} | {loss} | {low} to {high} | {pick['support']:.0%}".replace("%", " %") in page
