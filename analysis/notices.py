@@ -13,7 +13,7 @@ from analysis.surface_picks import data_of
 from sweeps.budget import format_core_hours
 
 _LEAST_FRONTIER = 3
-_LEAST_SPAN = 2.0
+_LEAST_SPAN = 1.9
 """Least factor between the cheapest and the dearest cell of a law."""
 
 

@@ -97,7 +97,8 @@ def points_from_records(
         cohort: which runs are meant, as `Trial.cohort`; by default those of the largest cohort.
     """
     chosen = cohort or _largest_cohort(records)
-    shapes = _latest_shapes(record for record in records if record.trial.cohort == chosen)
+    own = [record for record in records if record.trial.cohort == chosen]
+    shapes = _latest_shapes(own)
     points: list[Point] = []
     aside: Counter[str] = Counter()
     unstable: set[UnstableRate] = set()
@@ -135,8 +136,8 @@ def points_from_records(
         unstable=frozenset(unstable),
         study=study,
         source=source,
-        budgets_core_hours=tuple(sorted({r.budget_core_hours for r in records if r.budget_core_hours})),
-        code_versions=tuple(sorted({r.code_version for r in records})),
+        budgets_core_hours=tuple(sorted({r.budget_core_hours for r in own if r.budget_core_hours})),
+        code_versions=tuple(sorted({r.code_version for r in own})),
         tainted=tainted,
         data_unit="images",
     )

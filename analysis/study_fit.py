@@ -273,10 +273,20 @@ def _crossings(
     for at in found:
         follows = pairs == curves.models.index(at.before) * models + curves.models.index(at.after)
         has_it = follows.any(axis=1)
-        places = np.exp(curves.grid[:-1][follows[has_it].argmax(axis=1)])
+        places = np.exp(_between(curves, at.after)[follows[has_it].argmax(axis=1)])
         low, high = interval(places) or (None, None)
         crossings.append(Crossing(hand_over=at, low=low, high=high, share=float(has_it.mean())))
     return tuple(crossings)
+
+
+def _between(curves: Curves, after: str) -> Floats:
+    """Returns where, between each sample of the grid and the next, a hand-over to `after` lies [log compute].
+
+    In the middle, but where the cheapest run of `after` begins in between, for it cannot take over before.
+    """
+    left, right = curves.grid[:-1], curves.grid[1:]
+    begins = curves.log_compute[curves.members[curves.models.index(after)][0]]
+    return np.where((left <= begins) & (begins <= right), begins, (left + right) / 2)
 
 
 def _pick(

@@ -134,7 +134,7 @@ def _budget(config: DictConfig, study: Study) -> Budget:
     if config.model is None or config.epochs is None:
         raise StudyError(
             "no budget is given; write the core-hours of the largest single run, as 400, 0.4k, 12.5k or 110k "
-            "(try: make plan BUDGET=10k), or name one cell with model= and epochs="
+            "(try: make sweep BUDGET=10k), or name one cell with model= and epochs="
         )
     # One named cell needs no limit but its own cost.
     return Budget(core_hours=float(Grid(study=study).columns.core_hours.max()), hardware=study.hardware.name)

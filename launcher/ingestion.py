@@ -1,8 +1,10 @@
 """Records into MLflow while a sweep runs: in a thread of the driver and in batches, so that no worker waits."""
 
+import logging
 import threading
 from types import TracebackType
 
+from sweeps.errors import StudyError
 from sweeps.record import Status
 from tracking.paths import ProjectPaths
 
@@ -29,7 +31,6 @@ class Ingestion:
     def __init__(self, paths: ProjectPaths, study: str) -> None:
         self._paths, self._study = paths, study
         self._news, self._stop = threading.Event(), threading.Event()
-        self._error: BaseException | None = None
         # A daemon: a second Ctrl-C must be able to end the driver at once. Ingestion is idempotent.
         self._thread = threading.Thread(target=self._work, name="ingestion", daemon=True)
 
@@ -48,9 +49,15 @@ class Ingestion:
         is_interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
         self._thread.join(JOIN_S if is_interrupted else None)
         if not is_interrupted:
-            if self._error is not None:
-                raise self._error
-            ingest_ended(self._paths, self._study)
+            try:
+                ingest_ended(self._paths, self._study)
+            except StudyError:
+                raise
+            except Exception as failure:
+                raise StudyError(
+                    f"MLflow's database {self._paths.runs_sqlite} could not be written ({failure}); every run is in "
+                    "its journal, and the same command brings it in (type the same command again)"
+                ) from failure
 
     def _work(self) -> None:
         while not self._stop.wait(INTERVAL_S):
@@ -59,6 +66,5 @@ class Ingestion:
             self._news.clear()
             try:
                 ingest_ended(self._paths, self._study)
-            except Exception as error:  # shown at the end; the journals hold everything
-                self._error = error
-                return
+            except Exception as error:  # the journals hold everything, and the last ingestion tries once more
+                logging.getLogger(__name__).info("ingestion put off: %s", error)

@@ -162,11 +162,11 @@ def usable_cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
-def _nvidia_devices() -> tuple[int, ...]:
+def _nvidia_devices() -> tuple[str, ...]:
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if os.environ.get("JAX_PLATFORMS", "") == "cpu" or not any(map(importlib.util.find_spec, plugins)):
         return ()
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
-        return tuple(int(part) for part in shown.split(",") if part.strip().isdigit())
-    return tuple(range(len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])))
+        return tuple(part.strip() for part in shown.split(",") if part.strip() not in ("", "-1"))
+    return tuple(sorted(path.name[6:] for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()))

@@ -1,10 +1,10 @@
 """The reconcile loop: desired trials minus recorded ones are submitted and followed until none is owed."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Refused, Started, Task
+from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Refused, Task
 from launcher.progress import View, last_line
 from launcher.tally import Tally
 from sweeps.errors import StudyError
@@ -54,7 +54,6 @@ def run(
     packs: Sequence[Sequence[Task]],
     backend: Backend,
     *,
-    records: Iterable[RunRecord],
     tally: Tally,
     view: View,
     on_settled: Settle,
@@ -63,7 +62,6 @@ def run(
     """Returns once every task is settled or given up.
 
     Args:
-        records: what was known of the study when the packs were made.
         on_settled: called with the id of each trial that needs no further attempt; must not wait.
         reread: what is known of the study now, by trial id.
 
@@ -71,7 +69,7 @@ def run(
         SweepStopped: the first trials failed of one cause, or the back end cannot run anything.
         StudyError: the user has to mend something first.
     """
-    loop = _Loop(packs, backend, records=records, tally=tally, view=view, on_settled=on_settled, reread=reread)
+    loop = _Loop(packs, backend, tally=tally, view=view, on_settled=on_settled, reread=reread)
     while loop.is_owed:
         loop.turn()
     return loop.settlement()
@@ -85,7 +83,6 @@ class _Loop:
         packs: Sequence[Sequence[Task]],
         backend: Backend,
         *,
-        records: Iterable[RunRecord],
         tally: Tally,
         view: View,
         on_settled: Settle,
@@ -94,7 +91,7 @@ class _Loop:
         self._backend, self._tally, self._view = backend, tally, view
         self._on_settled, self._reread = on_settled, reread
         self._owed = {task.trial.id: task for pack in packs for task in pack}
-        self._attempts = {record.trial.id: record.attempts for record in records}
+        self._raised: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         self._held: dict[str, tuple[int, float]] = {}
         self._failures: dict[str, str] = {}
@@ -131,8 +128,6 @@ class _Loop:
 
     def _act(self, event: Event) -> None:
         match event:
-            case Started():
-                self._attempts[event.trial_id] = self._attempts.get(event.trial_id, 0) + 1
             case Ended():
                 self._end(event.trial_id, event.outcome)
             case Lost():
@@ -154,7 +149,8 @@ class _Loop:
             return
         self._failures[trial_id] = outcome.error or f"ended as {outcome.status.value} without a reason"
         self._stop_on_common_cause()
-        if self._attempts.get(trial_id, 0) < MAX_ATTEMPTS:
+        raised = self._raised[trial_id] = self._raised.get(trial_id, 0) + 1
+        if raised < MAX_ATTEMPTS:
             self._backend.submit((self._owed[trial_id],))
             return
         self._failed.append(self._owed[trial_id].trial.name)
@@ -170,6 +166,10 @@ class _Loop:
             )
 
     def _lose(self, event: Lost) -> None:
+        known = self._reread().get(event.trial_id)
+        if known is not None and known.is_settled:  # it died between the last line of its journal and telling so
+            self._settle(event.trial_id, known.outcome)
+            return
         losses = self._losses[event.trial_id] = self._losses.get(event.trial_id, 0) + 1
         if losses < MAX_LOSSES:
             self._backend.submit((self._owed[event.trial_id],))

@@ -83,12 +83,12 @@ def _settle_all(sweep: _Sweep) -> Settlement:
         ingest_ended(sweep.paths, sweep.study)
         sweep.say("everything in this plan is recorded already: nothing to train")
         return Settlement(finished=0, diverged=0, failed=(), left=())
-    settlement = _launch(sweep, plan, packs, records)
+    settlement = _launch(sweep, plan, packs)
     sweep.say(_account(settlement))
     return settlement
 
 
-def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...], records: list[RunRecord]) -> Settlement:
+def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...]) -> Settlement:
     from launcher.progress import open_view
     from launcher.reconcile import run
     from launcher.tally import Tally
@@ -113,7 +113,6 @@ def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...], reco
         return run(
             packs,
             backend,
-            records=records,
             tally=tally,
             view=view,
             on_settled=ingestion.settle,

@@ -22,7 +22,8 @@ class Slot:
 
     number: int
     core: int | None = None
-    gpu: int | None = None
+    gpu: str | None = None
+    """As CUDA_VISIBLE_DEVICES names it: a number or a UUID."""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import argparse
 import importlib
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -87,6 +88,8 @@ class Desk:
             print(outcome.error, file=sys.stderr, flush=True)
         journal.end(outcome)
         journal.close()
+        if outcome.status is not Status.FAILED:  # only now: a kill before the journal's last line must find it
+            shutil.rmtree(order.paths.checkpoint_dir(order.study, trial.id), ignore_errors=True)
         sys.stdout.flush()
         send(Ended(trial_id=trial.id, outcome=outcome))
 

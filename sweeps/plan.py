@@ -147,7 +147,7 @@ class Plan:
         return price_trial(trial, self.study.hardware)
 
     def require_cells(self) -> "Plan":
-        """Returns this plan; raises StudyError where the budget holds no cell at all."""
+        """Returns this plan; raises StudyError where the budget or the spend cap holds no cell at all."""
         cheapest = self._cell(int(np.argmin(self.grid.columns.core_hours)))
         if not self.budget.holds(cheapest.cost.core_hours):
             # Rounded up to two digits, so that the budget named really holds the cell.
@@ -156,6 +156,14 @@ class Plan:
                 f"a budget of {self.budget} core-hours holds no cell of study {self.study.name}; the cheapest, "
                 f"{cheapest.name}, costs {format_core_hours(cheapest.cost.core_hours)} "
                 f"(try: make plan STUDY={self.study.name} BUDGET={enough})"
+            )
+        if not len(self.kept):
+            needed = cheapest.cost.core_hours * cheapest.runs
+            raise StudyError(
+                f"the spend cap holds no cell of study {self.study.name}: the cheapest, {cheapest.name}, costs "
+                f"{format_core_hours(needed)} core-hours with its {cheapest.runs} runs "
+                f"(try: make plan STUDY={self.study.name} BUDGET={self.budget} "
+                f"SPEND={format_core_hours(_rounded_up(needed))})"
             )
         return self
 

@@ -7,7 +7,7 @@ from sweeps.cost import Cost
 from sweeps.trial import Trial
 
 MAX_ATTEMPTS = 3
-"""A trial that raised an exception this often is settled as failed."""
+"""A trial that raised an exception this often within one command is left to the next one."""
 
 
 class Status(enum.StrEnum):
@@ -81,9 +81,7 @@ class RunRecord:
 
     @property
     def is_settled(self) -> bool:
-        """Whether no further attempt is owed."""
-        if self.status is Status.FAILED:
-            return self.attempts >= MAX_ATTEMPTS
+        """Whether no further attempt is owed. A failed trial stays owed: its cause may be mended."""
         return self.status in (Status.FINISHED, Status.DIVERGED)
 
     @property

@@ -29,7 +29,7 @@ START_LOCK = ".start.lock"
 
 
 class JournalHeldError(RuntimeError):
-    """A living process is writing this trial's journal: it must not be trained a second time beside it."""
+    """A living process is writing this trial's journal, or has ended it: it must not be trained a second time."""
 
 
 class AttemptJournal:
@@ -89,7 +89,7 @@ def start_attempt(
     """Returns the journal of the next attempt at a trial, its start on the disk.
 
     Raises:
-        JournalHeldError: a living process writes the journal of an earlier attempt.
+        JournalHeldError: a living process writes the journal of an earlier attempt, or one has settled the trial.
         StudyError: the file system has no locks.
     """
     folder = paths.journal_dir(study)
@@ -112,6 +112,9 @@ def start_attempt(
         for number in numbers:
             if is_written(path := folder / file_name(trial.id, number)):
                 raise JournalHeldError(f"{trial.name} is being trained by another process, which writes {path}")
+            earlier = read_attempt(path, curves=False)
+            if earlier is not None and _is_final(earlier.outcome):
+                raise JournalHeldError(f"{trial.name} was trained to its end already; {path} says how")
         attempt = max(numbers, default=0) + 1
         return _begin(folder / file_name(trial.id, attempt), attempt, {**started, "attempt": attempt})
 

@@ -25,7 +25,7 @@ TAINTED_TAG = "loglog.tainted"
 """A person may set it on a run in MLflow's pages; it is never taken back."""
 
 _MLFLOW_TABLES = {"experiments", "runs", "tags", "metrics", "params", "latest_metrics"}
-_MAKE_SOME = "type: make sweep BUDGET=1k"
+_MAKE_SOME = "type: make sweep BUDGET=2k"
 
 # Deleted runs and experiments stay in MLflow's tables until `mlflow gc`.
 _RUNS = """

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +57,6 @@ class CheckpointFolder:
 
         with _manager(self._folder) as manager:
             manager.save(now.step, args=ocp.args.StandardSave(_as_tree(now)), force=True)
-
-    def remove(self) -> None:
-        """Deletes the folder: a settled trial needs no checkpoint."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _manager(folder: Path) -> Any:

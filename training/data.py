@@ -14,6 +14,8 @@ from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
 from training import parts
 
+EVALUATION_BATCH_IMAGES = 256
+"""Held-out sets are whole numbers of these."""
 HELD_OUT, SELECTION = 0xFFFF0001, 0xFFFF0002
 """Stream numbers of the two held-out sets; training streams are the trials' seeds."""
 
@@ -42,6 +44,13 @@ def open_source(data: DataSpec, data_dir: Path) -> Source:
     Raises:
         StudyError: files are missing or broken, or no reader of that name exists.
     """
+    if min(data.held_out_images, data.selection_images) <= 0 or (
+        data.held_out_images % EVALUATION_BATCH_IMAGES or data.selection_images % EVALUATION_BATCH_IMAGES
+    ):
+        raise StudyError(
+            f"held_out_images={data.held_out_images} and selection_images={data.selection_images} must be multiples of "
+            f"{EVALUATION_BATCH_IMAGES} above zero (try: data.held_out_images={20 * EVALUATION_BATCH_IMAGES})"
+        )
     if data.name == "parts":
         return _procedural(data)
     if data.name in ("fashion_mnist", "cifar10"):

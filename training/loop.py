@@ -13,9 +13,9 @@ from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from training.checkpoint import CheckpointFolder, Resumable
-from training.data import HELD_OUT, SELECTION, Source, open_source
+from training.data import EVALUATION_BATCH_IMAGES, HELD_OUT, SELECTION, Source, open_source
 from training.optimiser import warmup_steps
-from training.step import EVALUATION_BATCH_IMAGES, STEPS_PER_DISPATCH, Horizon, Programs, TrainState, make_programs
+from training.step import STEPS_PER_DISPATCH, Horizon, Programs, TrainState, make_programs
 
 CHECKPOINT_EVERY_S = 20.0
 """Training time between checkpoints: a kill loses at most this much."""
@@ -38,6 +38,8 @@ def train(
     numbers, from the same samples in the same order, as one that was not. Compiled programs stay in the process.
 
     Args:
+        data_dir: where image files lie.
+        checkpoint_dir: where checkpoints are kept; whoever records the outcome removes it. None: nowhere.
         report: called at log-spaced steps, in order; steps before the checkpoint that a run resumes from are not
             reported again.
 
@@ -74,7 +76,6 @@ def train(
         step += count
         wall_s += time.perf_counter() - started
         if not math.isfinite(loss_sum):
-            folder.remove()
             return _diverged(step, wall_s=wall_s, compile_s=compile_s)
         if step == points[0]:
             train_loss = loss_sum / (step - loss_step)
@@ -94,11 +95,9 @@ def train(
     val_loss = held_out_loss(programs, source, state, trial.data, HELD_OUT)
     selection_loss = held_out_loss(programs, source, state, trial.data, SELECTION)
     if train_loss is None or not (math.isfinite(val_loss) and math.isfinite(selection_loss)):
-        folder.remove()
         return _diverged(step, wall_s=wall_s, compile_s=compile_s)
     images = step * trial.batch_images
     report(Progress(step=step, images=images, train_loss=train_loss, val_loss=val_loss, wall_s=wall_s))
-    folder.remove()
     return Outcome(
         status=Status.FINISHED,
         steps=step,

@@ -105,9 +105,10 @@ def _normalised(pool: Pool, pixels: jax.Array) -> jax.Array:
 
 
 def _check_counts(data: DataSpec, *, train: int, test: int) -> None:
-    if data.images_per_epoch > train or data.held_out_images + data.selection_images > test:
+    halves = 2 * max(data.held_out_images, data.selection_images)
+    if data.images_per_epoch > train or halves > test:
         raise StudyError(
             f"{data.name} has {train} training and {test} test images; images_per_epoch={data.images_per_epoch} and "
-            f"held_out_images + selection_images={data.held_out_images + data.selection_images} ask for more "
+            f"the larger of held_out_images and selection_images, twice: {halves}, ask for more "
             f"(try: data.images_per_epoch={train})"
         )

@@ -16,11 +16,10 @@ from sweeps.nfnet_shape import NFNetShape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 from training import nfnet
 from training.convolution import fast_path
-from training.data import Source
+from training.data import EVALUATION_BATCH_IMAGES, Source
 from training.optimiser import learning_rate, make_optimiser
 
 STEPS_PER_DISPATCH = 32
-EVALUATION_BATCH_IMAGES = 256
 
 
 @jax.tree_util.register_dataclass

@@ -4,6 +4,7 @@ import pytest
 
 from launcher import ingestion
 from launcher.ingestion import Ingestion
+from sweeps.errors import StudyError
 from tracking.paths import ProjectPaths
 
 
@@ -60,5 +61,27 @@ def test_failure_is_shown_at_the_end(paths: ProjectPaths, monkeypatch: pytest.Mo
     running = Ingestion(paths, "small").__enter__()
     running.settle("a")
     assert failed.wait(30.0)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StudyError, match=r"disk full.*type the same command again"):
         running.__exit__(None, None, None)
+
+
+def test_a_database_that_was_busy_for_a_moment_gets_everything(
+    paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failed ingestion is made up for by the next."""
+    monkeypatch.setattr(ingestion, "INTERVAL_S", 0.001)
+    calls: list[str] = []
+    failed = threading.Event()
+
+    def refuse_once(paths: ProjectPaths, study: str) -> int:
+        calls.append(study)
+        if len(calls) == 1:
+            failed.set()
+            raise OSError("database is locked")
+        return 1
+
+    monkeypatch.setattr(ingestion, "ingest_ended", refuse_once)
+    with Ingestion(paths, "small") as running:
+        running.settle("a")
+        assert failed.wait(30.0)
+    assert len(calls) >= 2

@@ -114,8 +114,10 @@ def test_slots_follow_the_cores_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot.core for slot in local_slots(len(cores) + 1)] == [*cores, cores[0]]
 
 
-@pytest.mark.parametrize(("shown", "gpus"), [("0,1,2", [0, 1, 2]), ("3", [3])])
-def test_slots_follow_the_devices(shown: str, gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("shown", "gpus"), [("0,1,2", ["0", "1", "2"]), ("3", ["3"]), ("GPU-5f,MIG-7", ["GPU-5f", "MIG-7"])]
+)
+def test_slots_follow_the_devices(shown: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With JAX for NVIDIA there is one worker a visible device."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
@@ -134,4 +136,4 @@ def test_environment_is_the_same_for_all(paths: ProjectPaths, monkeypatch: pytes
     assert first["JAX_COMPILATION_CACHE_DIR"] == str(paths.compile_cache)
     monkeypatch.setenv("XLA_FLAGS", first["XLA_FLAGS"])
     assert worker_environment(paths.compile_cache, Slot(number=0, core=0)) == first
-    assert worker_environment(paths.compile_cache, Slot(number=0, gpu=3))["CUDA_VISIBLE_DEVICES"] == "3"
+    assert worker_environment(paths.compile_cache, Slot(number=0, gpu="3"))["CUDA_VISIBLE_DEVICES"] == "3"

@@ -32,13 +32,11 @@ def reconcile(settled: list[str]) -> Reconcile:
         tasks: Sequence[Task],
         backend: Backend,
         *,
-        records: Sequence[RunRecord] = (),
         known: Callable[[], dict[str, RunRecord]] = dict,
     ) -> Settlement:
         return run(
             [(task,) for task in tasks],
             backend,
-            records=records,
             tally=Tally(pending=tasks, runs=len(tasks), core_hours=1.0),
             view=SilentView(),
             on_settled=settled.append,
@@ -133,7 +131,7 @@ def test_mixed_sweep(
         result = reconcile(tasks, backend)
     assert result == Settlement(finished=len(models) - 2, diverged=1, failed=("raising-e1-lr0.1-s0",), left=())
     records = {record.trial.model: record for record in read_journals(paths, "small")}
-    assert all(record.is_settled for record in records.values())
+    assert {model for model, record in records.items() if not record.is_settled} == {"raising"}
     assert records["raising"].attempts == MAX_ATTEMPTS
     assert Counter(settled) == {task.trial.id: 1 for task in tasks}
 
@@ -170,17 +168,16 @@ def test_a_success_rules_out_a_common_cause(
     assert result.finished == 1 and len(result.failed) == 4
 
 
-def test_earlier_attempts_count(
+def test_a_failed_trial_is_tried_again_by_the_next_command(
     make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, reconcile: Reconcile
 ) -> None:
-    """A trial that failed in an earlier command gets only the attempts that are left."""
+    """Whatever failed is owed to the next command, with all its attempts: its cause may have been mended."""
     tasks = make_tasks("raising")
-    with open_backend("inline", make_order(paths)) as backend:
-        backend.submit(tasks)
-        backend.poll(0.0)
-        reconcile(tasks, backend, records=read_journals(paths, "small"))
-    (record,) = read_journals(paths, "small")
-    assert record.attempts == MAX_ATTEMPTS
+    for command in (1, 2):
+        with open_backend("inline", make_order(paths)) as backend:
+            assert reconcile(tasks, backend).failed == (tasks[0].trial.name,)
+        (record,) = read_journals(paths, "small")
+        assert record.attempts == command * MAX_ATTEMPTS
 
 
 def test_deadly_trial_is_left(make_tasks: MakeTasks, reconcile: Reconcile, settled: list[str]) -> None:
@@ -290,3 +287,16 @@ def test_broken_back_end_stops(make_tasks: MakeTasks, reconcile: Reconcile) -> N
     """A back end that can run nothing says why."""
     with pytest.raises(SweepStopped, match="no worker can be started: no cores"):
         reconcile(make_tasks(), ScriptedBackend(lambda _: (Broken(reason="no cores"),)))
+
+
+def test_a_worker_that_died_after_the_last_line_of_its_journal_is_not_repeated(
+    make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, reconcile: Reconcile
+) -> None:
+    """A trial whose journal is complete is settled, also when the worker could not tell so any more."""
+    (task,) = make_tasks("steady")
+    with open_backend("inline", make_order(paths)) as backend:
+        reconcile((task,), backend)
+    (before,) = read_journals(paths, "small")
+    lost = ScriptedBackend(lambda trial_id: [Lost(trial_id=trial_id, reason="killed")])
+    reconcile((task,), lost, known=lambda: {before.trial.id: before})
+    assert read_journals(paths, "small") == [before]

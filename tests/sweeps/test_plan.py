@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.budget import READING_TOLERANCE, Budget
+from sweeps.budget import READING_TOLERANCE, Budget, parse_core_hours
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
 from sweeps.plan import Plan, core_hours_spent, make_plan
-from sweeps.record import MAX_ATTEMPTS, RunRecord, Status
+from sweeps.record import RunRecord, Status
 from sweeps.study import Study
 from sweeps.trial import Trial
 
@@ -117,8 +117,7 @@ def test_a_finished_sweep_needs_nothing_more(make_study: StudyMaker, make_record
     [
         (Status.FINISHED, 1, False),
         (Status.DIVERGED, 1, False),
-        (Status.FAILED, MAX_ATTEMPTS, False),
-        (Status.FAILED, 1, True),
+        (Status.FAILED, 3, True),
         (Status.KILLED, 1, True),
         (Status.RUNNING, 1, True),
     ],
@@ -126,7 +125,7 @@ def test_a_finished_sweep_needs_nothing_more(make_study: StudyMaker, make_record
 def test_only_settled_runs_leave_the_plan(
     make_study: StudyMaker, make_record: RecordMaker, status: Status, attempts: int, is_pending: bool
 ) -> None:
-    """Finished, diverged and thrice failed runs are done; killed, running and once failed ones are launched again."""
+    """Finished and diverged runs are done; killed, running and failed ones are launched again."""
     study = make_study()
     trial = Grid(study=study).trial(3)
     plan = plan_of(study, ALL, records=[make_record(trial, status, steps=1, attempts=attempts)])
@@ -201,3 +200,12 @@ def test_a_budget_below_every_cell_is_refused(make_study: StudyMaker) -> None:
     advised = str(refused.value).rsplit("BUDGET=", 1)[1].rstrip(")")
     plan = make_plan(study, Budget.parse(advised, hardware="toy"))
     assert plan.require_cells() is plan
+
+
+def test_a_spend_cap_below_the_cheapest_cell_says_what_it_costs(make_study: StudyMaker) -> None:
+    """A cap that holds nothing is an error with a cap that holds something, and that one does."""
+    study = make_study()
+    with pytest.raises(StudyError, match="the spend cap holds no cell") as caught:
+        plan_of(study, ALL, spend_cap_core_hours=1e-6).require_cells()
+    wanted = parse_core_hours(str(caught.value).split("SPEND=")[1].rstrip(")"))
+    assert len(plan_of(study, ALL, spend_cap_core_hours=wanted).require_cells().cells) >= 1

@@ -281,15 +281,14 @@ def test_two_attempts_fold_into_one_record(paths: ProjectPaths, made: Any) -> No
 
 @pytest.mark.parametrize("status", [Status.FINISHED, Status.DIVERGED])
 def test_nothing_unsettles_a_settled_run(paths: ProjectPaths, made: Any, status: Status) -> None:
-    """An attempt made after a run had settled changes nothing but the count."""
+    """A settled run cannot be started again, by whoever did not know that it is."""
     with made.start(paths) as first:
         first.progress(made.progress(25))
         first.end(made.outcome(status))
-    (before,) = read_journals(paths, made.study)
-    with made.start(paths) as second:
-        second.progress(made.progress(10))
-    (after,) = read_journals(paths, made.study)
-    assert after == dataclasses.replace(before, attempts=2)
+    before = read_journals(paths, made.study)
+    with pytest.raises(JournalHeldError, match="trained to its end already"):
+        made.start(paths)
+    assert read_journals(paths, made.study) == before
 
 
 def test_a_failed_attempt_is_followed_by_the_next(paths: ProjectPaths, made: Any) -> None:

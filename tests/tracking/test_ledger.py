@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from sweeps.errors import StudyError
-from sweeps.record import MAX_ATTEMPTS, RunRecord, Status
+from sweeps.record import RunRecord, Status
 from tracking.journal import read_journals
 from tracking.ledger import load_records, more_advanced
 from tracking.paths import ProjectPaths
@@ -12,7 +12,6 @@ from tracking.store import ingest
 
 LESS_AND_MORE = {
     "settled before unsettled": ({"status": Status.KILLED, "attempts": 2}, {}),
-    "given up before tried once": ({"status": Status.FAILED}, {"status": Status.FAILED, "attempts": MAX_ATTEMPTS}),
     "more attempts": ({"status": Status.FAILED}, {"status": Status.KILLED, "attempts": 2}),
     "more steps": ({"status": Status.RUNNING, "curve": ()}, {"status": Status.RUNNING}),
     "later end": ({}, {"ended_unix_s": 1.8e9}),
