@@ -1,6 +1,5 @@
 """What every back end offers, and the few nouns that cross between the driver and where trials run."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,20 +119,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Ends whatever still runs; harmless when repeated."""
         ...
-
-
-def open_backend(name: str, order: Order, *, workers: int | None = None) -> contextlib.closing[Backend]:
-    """Returns the back end called `name`, to be used in a with statement.
-
-    Raises:
-        StudyError: no back end of that name exists.
-    """
-    from launcher.inline import InlineBackend
-    from launcher.local import LocalBackend
-    from sweeps.errors import StudyError
-
-    if name == "inline":
-        return contextlib.closing[Backend](InlineBackend(order))
-    if name == "local":
-        return contextlib.closing[Backend](LocalBackend(order, workers=workers))
-    raise StudyError(f"cluster {name!r} is not known; inline and local are (try: CLUSTER=local)")

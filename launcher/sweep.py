@@ -7,9 +7,10 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.backend import TRAINER, Order, Task, open_backend
+from launcher.backend import TRAINER, Order, Task
 from launcher.driver_lock import driver_lock
 from launcher.ingestion import Ingestion, ingest_ended
+from launcher.open_backend import open_backend
 from launcher.reconcile import Settlement, SweepStopped, pending_packs
 from launcher.request import Request
 from sweeps.plan import Plan, make_plan

@@ -1,10 +1,7 @@
-"""Where training images come from: a source draws batches inside the compiled program and says in which order."""
+"""Opens the data set that a trial names."""
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +10,8 @@ import numpy as np
 from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
 from training import parts
-
-EVALUATION_BATCH_IMAGES = 256
-"""Held-out sets are whole numbers of these."""
-HELD_OUT, SELECTION = 0xFFFF0001, 0xFFFF0002
-"""Stream numbers of the two held-out sets; training streams are the trials' seeds."""
-
-Batch = tuple[jax.Array, jax.Array]
-"""Images (batch, px, px, channels) and target probabilities (batch, classes)."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Source:
-    """One data set, ready to be drawn from inside a compiled program."""
-
-    arrays: Any
-    """A tree of device arrays, handed to every draw."""
-    draw: Callable[[Any, jax.Array, jax.Array], Batch]
-    """(arrays, uint32 indices, uint32 stream) -> training batch; pure, so that it can live inside the step."""
-    draw_held_out: Callable[[Any, jax.Array, jax.Array], Batch]
-    """(arrays, uint32 indices, HELD_OUT or SELECTION) -> batch without augmentation."""
-    order: Callable[[int, int, int], np.ndarray]
-    """(seed, first, count) -> uint32 indices of the training images at places first ... first + count - 1."""
+from training.real_images import open_real
+from training.source import EVALUATION_BATCH_IMAGES, Batch, Source
 
 
 @functools.cache
@@ -54,8 +31,6 @@ def open_source(data: DataSpec, data_dir: Path) -> Source:
     if data.name == "parts":
         return _procedural(data)
     if data.name in ("fashion_mnist", "cifar10"):
-        from training.real_images import open_real
-
         return open_real(data, data_dir)
     raise StudyError(
         f"data set {data.name!r} cannot be read here; parts, fashion_mnist and cifar10 can (try: STUDY=scale_model)"

@@ -13,8 +13,9 @@ from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from training.checkpoint import CheckpointFolder, Resumable
-from training.data import EVALUATION_BATCH_IMAGES, HELD_OUT, SELECTION, Source, open_source
+from training.data import open_source
 from training.optimiser import warmup_steps
+from training.source import EVALUATION_BATCH_IMAGES, HELD_OUT, SELECTION, Source
 from training.step import STEPS_PER_DISPATCH, Horizon, Programs, TrainState, make_programs
 
 CHECKPOINT_EVERY_S = 20.0

@@ -12,8 +12,8 @@ from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
 from training import cifar10, fashion_mnist
 from training.counter_random import hashed, uniform
-from training.data import SELECTION, Batch, Source
 from training.image_files import shrink
+from training.source import SELECTION, Batch, Source
 
 CROP_PAD_PX = 2
 """Training images are shifted by up to this many pixels each way."""

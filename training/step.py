@@ -16,8 +16,8 @@ from sweeps.nfnet_shape import NFNetShape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 from training import nfnet
 from training.convolution import fast_path
-from training.data import EVALUATION_BATCH_IMAGES, Source
 from training.optimiser import learning_rate, make_optimiser
+from training.source import EVALUATION_BATCH_IMAGES, Source
 
 STEPS_PER_DISPATCH = 32
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend import Backend, Ended, Event, Lost, Moved, Order, Refused, Started, Task, open_backend
+from launcher.backend import Backend, Ended, Event, Lost, Moved, Order, Refused, Started, Task
+from launcher.open_backend import open_backend
 from sweeps.errors import StudyError
 from sweeps.record import Status
 from tracking.journal import read_journals

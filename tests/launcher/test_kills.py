@@ -9,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from launcher.backend import Order, Task, open_backend
+from launcher.backend import Order, Task
+from launcher.open_backend import open_backend
 from sweeps.pricing import price_trial
 from sweeps.study import Study
 from tracking.paths import ProjectPaths

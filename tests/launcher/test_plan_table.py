@@ -10,6 +10,7 @@ from rich.console import Console
 
 from launcher.compose import compose
 from launcher.plan_table import MAX_ROWS, TABLE_WIDTH, plan_as_json, print_plan
+from sweeps.budget import format_core_hours
 from sweeps.plan import Plan, make_plan
 
 REFERENCE = Path(__file__).parents[2] / "sweeps" / "reference" / "jft4b_nfnet_loss.csv"
@@ -97,11 +98,14 @@ def test_tables_fit_and_survive_pipes(words: tuple[str, ...], encoding: str) -> 
 
 def test_cumulative_column_ends_at_the_total() -> None:
     """The last cell's cumulative core-hours are the plan's total."""
-    plan = plan_of("budget=1k", "study.peak_lrs=[0.1]")
+    plan = plan_of("budget=1k", "study.peak_lrs=[0.1]", "seeds=1")
     lines = printed(plan)
     last = next(line for line in reversed(lines) if "defined" in line)
-    assert last.split()[5] == "1.88k"
-    assert any("total: 3 cells, 3 runs" in line and "1.88k core-hours" in line for line in lines)
+    assert last.split()[5] == format_core_hours(plan.total.core_hours)
+    assert any(
+        "total: 3 cells, 3 runs" in line and f"{format_core_hours(plan.total.core_hours)} core-hours" in line
+        for line in lines
+    )
 
 
 def test_units_are_said() -> None:
@@ -119,7 +123,7 @@ def test_units_are_said() -> None:
 
 def test_cuts_say_why() -> None:
     """Cells above the budget and past the spend cap are listed with their own reason."""
-    lines = printed(plan_of("budget=10k", "spend=50k"))
+    lines = printed(plan_of("budget=10k", "spend=50k", "seeds=1"))
     assert sum(line.rstrip().endswith("above the budget of 10k") for line in lines) == 15
     assert sum(line.rstrip().endswith("past the spend cap of 50k") for line in lines) == 11
     assert "spent so far: 0 core-hours, of a cap of 50k; 0 runs done" in lines

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Order, Started, Task, open_backend
+from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Order, Started, Task
+from launcher.open_backend import open_backend
 from launcher.progress import SilentView
 from launcher.reconcile import MAX_HELD_WAITS, MAX_LOSSES, Settlement, SweepStopped, run
 from launcher.tally import Tally

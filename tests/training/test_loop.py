@@ -11,7 +11,8 @@ from sweeps.trial import Trial
 from tests.training.small_nets import PARTS, TRIAL, changed
 from training import loop, nfnet
 from training.checkpoint import CheckpointFolder, Resumable
-from training.data import HELD_OUT, open_source
+from training.data import open_source
+from training.source import HELD_OUT
 from training.step import divergence, make_programs
 
 

@@ -7,9 +7,9 @@ import pytest
 from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
 from training import real_images
-from training.data import HELD_OUT, SELECTION
 from training.image_files import RealImages
 from training.real_images import open_real, pass_order
+from training.source import HELD_OUT, SELECTION
 
 DATA = DataSpec(
     name="fashion_mnist",
