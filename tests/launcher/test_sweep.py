@@ -139,12 +139,13 @@ def test_two_drivers(drive: Drive, paths: ProjectPaths) -> None:
 
 def test_common_cause_ends_the_command(drive: Drive, paths: ProjectPaths) -> None:
     """The trace is shown once and the exit code is 1."""
-    process = drive("--models", "raising", "--seeds", "5", "--journals-only")
+    process = drive("--models", "raising", "--seeds", "9", "--journals-only")
     _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.count("RuntimeError: the fake trainer raises") == 2  # in the message, and at the end of the trace
     records = read_journals(paths, "small")
-    assert sum(record.status is Status.FAILED for record in records) == 3
+    # Three decide; each of the two workers may have failed once more before the driver had read of the third.
+    assert 3 <= sum(record.status is Status.FAILED for record in records) <= 5
     assert len(records) <= 4  # the other worker may have been at one more
 
 
