@@ -2,8 +2,8 @@
 
 Images are (channels, height, width, batch) here: with the batch innermost every slice and every elementwise loop runs
 over long contiguous rows, which on a CPU makes small nets 1.6 times faster than channels innermost. Accelerators
-choose their own physical layout. XLA's weight gradient of a convolution is slow on CPUs; as matrix products the small
-largest of the scale models trains 6 times faster at the same losses, the smallest 1.2 times (benchmarks/conv_paths.py measures it).
+choose their own physical layout. XLA's weight gradient of a convolution is slow on CPUs; as matrix products the largest
+of the scale models trains 6 times faster at the same losses, the smallest 1.2 times (benchmarks/conv_paths.py).
 """
 
 import jax
