@@ -104,10 +104,15 @@ def _law(study: str) -> dict[str, Any]:
     return json.loads((CHECKOUT / "docs" / "figures" / study / "fit.json").read_text())
 
 
-@pytest.mark.parametrize("study", ["scale_model", "fashion_mnist", "reference"])
+@pytest.mark.parametrize("study", ["scale_model", "fashion_mnist", "cifar10", "reference"])
 def test_the_results_are_those_of_the_fits(study: str) -> None:
     """Law, r2, noise and hand-overs on the page are the numbers in the fit.json beside its figure."""
-    title = {"scale_model": "## The scale model", "fashion_mnist": "## Fashion-MNIST", "reference": "## The paper's"}
+    title = {
+        "scale_model": "## The scale model",
+        "fashion_mnist": "## Fashion-MNIST",
+        "cifar10": "## CIFAR-10",
+        "reference": "## The paper's",
+    }
     page = (CHECKOUT / "docs" / "results.md").read_text()
     section = page.split(title[study])[1].split("\n## ")[0]
     fit = _law(study)
