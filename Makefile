@@ -10,6 +10,7 @@ READY := .venv/.ready
 
 ## BUDGET    compute of the largest single run, in core-hours of the study's hardware: 400, 0.4k, 10k, 110k
 ## BUDGETS   several of them, for the picks of fit: 10k,110k
+## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
 ## CLUSTER   where it runs: local (default), inline
 ## STRATEGY  what is run of the grid: grid (default)
@@ -19,24 +20,25 @@ READY := .venv/.ready
 ## MODEL     one model instead of the study's ladder: scale/f3, nfnet/f7p
 ## FORMAT    json: one JSON object on stdout and nothing else
 ## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (fit, data, bench, ui, test)
-WORDS := BUDGET BUDGETS STUDY CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
+WORDS := BUDGET BUDGETS PICK STUDY CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
 
 # A misspelt word is refused: make itself would pass over BUGDET=10k in silence.
 GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(word)))),$(word)))
-UNKNOWN := $(filter-out $(WORDS) MAKE% -%,$(GIVEN))
+UNKNOWN := $(filter-out $(WORDS) pick MAKE% -%,$(GIVEN))
 $(if $(UNKNOWN),$(error $(UNKNOWN) is no word of this project; they are $(WORDS) (try: make help)))
 
 # $(call said,name,NAME) is name='value' when NAME was given, be it empty, and nothing otherwise. The value reaches
 # the command as it was typed: neither make nor the shell expands it. NAME and MODEL count only on the command line,
-# for some shells set them for purposes of their own.
+# for some shells set them for purposes of their own. PICK may be written pick, as the file is called.
 quoted = '$(subst ','\'',$(value $(1)))'
-is_given = $(filter $(if $(filter NAME MODEL,$(1)),command,command environment override),$(firstword $(origin $(1))))
+is_given = $(filter $(if $(filter NAME MODEL pick,$(1)),command,command environment override),$(firstword $(origin $(1))))
 said = $(if $(call is_given,$(2)),$(1)=$(call quoted,$(2)))
 positional = $(if $(call is_given,$(1)),$(call quoted,$(1)))
 extra = $(value EXTRA)
 
-STUDY_WORDS = $(call said,study,STUDY) $(call said,budget,BUDGET) $(call said,spend,SPEND) $(call said,seeds,SEEDS) \
-  $(call said,model,MODEL) $(call said,strategy,STRATEGY) $(call said,cluster,CLUSTER) $(call said,format,FORMAT)
+STUDY_WORDS = $(call said,pick,PICK) $(call said,pick,pick) $(call said,study,STUDY) $(call said,budget,BUDGET) \
+  $(call said,spend,SPEND) $(call said,seeds,SEEDS) $(call said,model,MODEL) $(call said,strategy,STRATEGY) \
+  $(call said,cluster,CLUSTER) $(call said,format,FORMAT)
 
 help: ## these lines
 	@'$(SYSTEM_PYTHON)' -I launcher/show_help.py

@@ -10,11 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.fitting import Prior
 from analysis.laws import LAWS
-from analysis.points import PointSet, points_from_records
-from analysis.result import FitRefused, Refusal, ScalingFit, refused_json, to_json, write_fit
-from analysis.study_fit import FitOptions, fit_study
-from analysis.table_file import KINDS, guess_columns, parse_columns, parse_filters, points_from_table
+from analysis.options import FitOptions
+from analysis.refusal import FitRefused, Refusal
+from analysis.report.fit_json import refused_json, to_json, write_fit
+from analysis.result import ScalingFit
+from analysis.study_fit import fit_study
+from analysis.tables.columns import KINDS, parse_columns
+from analysis.tables.filters import parse_filters
+from analysis.tables.points import PointSet, points_from_records
+from analysis.trust.quantiles import LEVEL
 from sweeps.budget import parse_core_hours
 from sweeps.errors import StudyError
 
@@ -22,6 +28,8 @@ _EXAMPLES = """examples:
   python analysis/fit_scaling.py
   python analysis/fit_scaling.py --study scale_model --law power_floor --budgets 10k,110k
   python analysis/fit_scaling.py --data runs.csv --columns loss=loss core_hours=core_hours epochs=epochs group=model
+  python analysis/fit_scaling.py --data points.csv --columns loss=loss params=N tokens=D --budgets-flops 1e21,1e22
+  python analysis/fit_scaling.py --mlflow sqlite:///mlruns.db --experiment ladder --metric eval_loss --columns flops=flops
 """
 
 
@@ -40,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps(to_json(result), allow_nan=False))
     else:
-        from analysis.report_text import print_report
+        from analysis.report.report_text import print_report
 
         print_report(result, written)
     return 0
@@ -57,30 +65,66 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--study", metavar="NAME", help="which study of runs.sqlite (default: the latest)")
     parser.add_argument("--cohort", metavar="HASH", help="which of its data, schedule and recipe (default: most runs)")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet table instead")
     parser.add_argument(
-        "--columns", nargs="+", metavar="KIND=COLUMN", help=f"what the table's columns mean; kinds: {', '.join(KINDS)}"
+        "--data", type=Path, metavar="FILE", help="a .csv, .tsv, .jsonl, .json or .parquet table instead"
     )
-    parser.add_argument("--filter", nargs="+", action="extend", default=[], metavar="COLUMN=VALUE", help="rows to keep")
+    parser.add_argument("--mlflow", metavar="URI", help="an MLflow store instead: sqlite:///FILE, http://..., a folder")
+    parser.add_argument("--experiment", metavar="NAME", help="which experiment of --mlflow")
+    parser.add_argument("--metric", metavar="NAME", help="which metric of --mlflow is the loss")
+    parser.add_argument(
+        "--columns", nargs="+", metavar="KIND=COLUMN",
+        help=f"what the table's columns mean (default: by their names); kinds: {', '.join(KINDS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--filter", nargs="+", action="extend", default=[], metavar="COLUMN=VALUE",
+        help="rows to keep; also COLUMN!=VALUE, COLUMN<NUMBER, <=, >, >=",
+    )  # fmt: skip
     parser.add_argument("--law", metavar="NAME", help=f"{' | '.join(LAWS)} (default: what the columns allow)")
     parser.add_argument("--huber", type=float, metavar="DELTA", help="minimise the sum of Huber on log loss")
+    parser.add_argument("--floor", metavar="E", help="pin the floor (1.69) or give what is known of it (1.69+-0.05)")
     parser.add_argument("--bootstrap", type=int, default=4000, metavar="N", help="resamples (default: 4000; 0: none)")
+    parser.add_argument(
+        "--resample",
+        choices=("residuals", "cells"),
+        help="what is drawn anew for a surface (default: what covers best)",
+    )
+    parser.add_argument(
+        "--level", type=float, default=LEVEL, metavar="P", help=f"of the intervals (default: {LEVEL:g})"
+    )
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument("--budgets", metavar="10k,110k", help="core-hours to pick for (default: the sampled range)")
     budgets.add_argument("--budgets-flops", metavar="1e21,1e22", help="FLOPs to pick for; the law is then of FLOPs")
+    parser.add_argument("--targets", metavar="2.5,2.2", help="losses whose compute is asked for")
+    parser.add_argument("--quick", action="store_true", help="without back-test, rival forms, variants and profiles")
+    # A sweep of picks leaves the file that it was asked for with as it is: typed again, it trains nothing new.
+    parser.add_argument("--keep-picks", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where fit.json and figures go (reports/STUDY)")
     return parser
 
 
 def _points(arguments: argparse.Namespace) -> PointSet:
-    if arguments.data is None:
+    if arguments.data is not None and arguments.mlflow is not None:
+        raise StudyError("--data and --mlflow both say where the runs are; give one of them")
+    if arguments.mlflow is None and (arguments.experiment or arguments.metric):
+        raise StudyError("--experiment and --metric describe an MLflow store; add --mlflow URI")
+    if arguments.data is None and arguments.mlflow is None:
         if arguments.columns or arguments.filter:
-            raise StudyError("--columns and --filter describe a table; add --data FILE")
+            raise StudyError("--columns and --filter describe a table; add --data FILE or --mlflow URI")
         return _recorded_points(arguments.study, arguments.cohort)
     if arguments.study or arguments.cohort:
-        raise StudyError("--study and --cohort read runs.sqlite and --data a table; give one of them")
-    columns = parse_columns(arguments.columns) if arguments.columns else guess_columns(arguments.data)
-    return points_from_table(arguments.data, columns=columns, filters=parse_filters(arguments.filter))
+        raise StudyError("--study and --cohort read runs.sqlite; give them without --data and --mlflow")
+    words = [*(arguments.columns or ()), *([f"loss={arguments.metric}"] if arguments.metric else ())]
+    columns = parse_columns(words) if words else None
+    filters = parse_filters(arguments.filter)
+    if arguments.data is not None:
+        from analysis.tables.table_file import points_from_table
+
+        return points_from_table(arguments.data, columns=columns, filters=filters)
+    if not arguments.experiment:
+        raise StudyError("--mlflow needs the name of an experiment (try: --experiment NAME)")
+    from analysis.tables.foreign_points import points_from_mlflow
+
+    return points_from_mlflow(arguments.mlflow, arguments.experiment, columns=columns, filters=filters)
 
 
 def _recorded_points(study: str | None, cohort: str | None) -> PointSet:
@@ -114,24 +158,54 @@ def _options(arguments: argparse.Namespace) -> FitOptions:
         raise StudyError(f"--huber {arguments.huber:g} is not above zero (try: --huber 1e-3)")
     if arguments.bootstrap < 0:
         raise StudyError(f"--bootstrap {arguments.bootstrap} is negative (try: --bootstrap 4000, or 0 for none)")
+    if not 0.5 <= arguments.level < 1:
+        raise StudyError(f"--level {arguments.level:g} is no coverage between 0.5 and 1 (try: --level 0.9)")
     axis, budgets = None, ()
     if arguments.budgets:
         axis, budgets = "core_hours", tuple(parse_core_hours(word) for word in arguments.budgets.split(","))
     if arguments.budgets_flops:
-        axis, budgets = "flops", tuple(_flops(word) for word in arguments.budgets_flops.split(","))
+        axis = "flops"
+        budgets = tuple(
+            _above_zero(word, "budget", "--budgets-flops 1e21,1e22") for word in arguments.budgets_flops.split(",")
+        )
     return FitOptions(
-        law=arguments.law, huber=arguments.huber, resamples=arguments.bootstrap, budgets=budgets, axis=axis
+        law=arguments.law,
+        huber=arguments.huber,
+        resamples=arguments.bootstrap,
+        budgets=budgets,
+        targets=tuple(
+            _above_zero(word, "target", "--targets 2.5,2.2") for word in (arguments.targets or "").split(",") if word
+        ),
+        axis=axis,
+        level=arguments.level,
+        priors=_floor(arguments.floor),
+        resample=arguments.resample,
+        has_trust=not arguments.quick,
     )
 
 
-def _flops(word: str) -> float:
+def _above_zero(word: str, what: str, example: str) -> float:
     try:
-        flops = float(word)
+        value = float(word)
     except ValueError:
-        flops = 0.0
-    if not 0 < flops < float("inf"):
-        raise StudyError(f"budget {word!r} not understood; write FLOPs above zero (try: --budgets-flops 1e21,1e22)")
-    return flops
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise StudyError(f"{what} {word!r} not understood; write numbers above zero (try: {example})")
+    return value
+
+
+def _floor(word: str | None) -> tuple[Prior, ...]:
+    if word is None:
+        return ()
+    value, plus_minus, sd = word.replace("±", "+-").partition("+-")
+    example = "--floor 1.69, or --floor 1.69+-0.05"
+    return (
+        Prior(
+            parameter="E",
+            value=_above_zero(value, "floor", example),
+            sd=_above_zero(sd, "floor", example) if plus_minus else 0.0,
+        ),
+    )
 
 
 def _write(result: ScalingFit, arguments: argparse.Namespace) -> tuple[Path, ...]:
@@ -143,14 +217,19 @@ def _write(result: ScalingFit, arguments: argparse.Namespace) -> tuple[Path, ...
     else:
         from tracking.paths import folder_name, project_paths
 
-        folder = project_paths().reports_dir / folder_name(result.points.study or arguments.data.stem)
+        table = arguments.data.stem if arguments.data else arguments.experiment
+        folder = project_paths().reports_dir / folder_name(result.points.study or table)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out DIR") from error
-    from analysis.figures import write_figures
+    from analysis.picks.pick_file import write_picks
+    from analysis.report.figures import write_figures
 
-    return (write_fit(result, folder), *write_figures(result, folder))
+    written = [write_fit(result, folder)]
+    if not arguments.keep_picks:
+        written.append(write_picks(result, folder / "pick.yaml"))
+    return (*written, *write_figures(result, folder))
 
 
 def _refuse(refusal: Refusal, points: PointSet | None, *, as_json: bool) -> int:

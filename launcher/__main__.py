@@ -12,7 +12,16 @@ import hydra
 from omegaconf import DictConfig
 
 from launcher import schema
-from launcher.compose import CONFIG_DIR, CONFIG_NAME, action_of, full_size_models, is_json, load_data, request_from
+from launcher.compose import (
+    CONFIG_DIR,
+    CONFIG_NAME,
+    action_of,
+    full_size_models,
+    is_json,
+    load_data,
+    request_from,
+    with_study_of_pick,
+)
 from launcher.config_errors import READING_ERRORS, explain
 from launcher.request import Request
 from sweeps.errors import StudyError
@@ -49,6 +58,7 @@ def main() -> int:
 def _read_jobs() -> list[Job]:
     """Returns what the command line asks for; Hydra itself answers --help, --cfg and tab completion."""
     schema.register()
+    sys.argv[1:] = with_study_of_pick(sys.argv[1:])  # there Hydra reads them
     jobs: list[Job] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=CONFIG_NAME)

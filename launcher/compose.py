@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher import schema
 from launcher.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
+from launcher.pick_file import picked, read_pick_file
 from launcher.request import ClusterSpec, Request
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
@@ -36,6 +37,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "study.recipe.compute_dtype": ("float32", "bfloat16"),
 }
 
+NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
+"""Keys that would contradict a pick file."""
+
 Noun = TypeVar("Noun")
 
 
@@ -48,9 +52,35 @@ def compose(overrides: Sequence[str]) -> Request:
     schema.register()
     try:
         with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
-            return request_from(hydra_compose(CONFIG_NAME, overrides=list(overrides)))
+            return request_from(hydra_compose(CONFIG_NAME, overrides=with_study_of_pick(overrides)))
     except READING_ERRORS as error:
         raise explain(error, CONFIG_DIR) from error
+
+
+def with_study_of_pick(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line with the study of its `pick=FILE` named, unless they name one themselves.
+
+    A study is a whole tree of settings, so it must be known before Hydra composes.
+    """
+    pick, study = "pick=", "study="
+    # Quoted, since Hydra's grammar would trip over brackets, commas and equals signs of a path.
+    quoted = [f"{pick}{_quoted(word.removeprefix(pick))}" if word.startswith(pick) else word for word in words]
+    paths = [word.removeprefix(pick) for word in words if word.startswith(pick)]
+    if not paths or any(word.startswith(study) for word in words):
+        return quoted
+    name = read_pick_file(paths[-1]).study
+    studies = sorted(path.stem for path in (CONFIG_DIR / "study").glob("*.yaml"))
+    if name not in studies:
+        raise StudyError(
+            f"{paths[-1]} holds picks of study {name!r}, but there is no conf/study/{name}.yaml; choose "
+            f"{', '.join(studies)}, the one it was run from{did_you_mean(name, studies)} "
+            f"(try: make sweep PICK={paths[-1]} STUDY={studies[0]})"
+        )
+    return [*quoted, f"{study}{name}"]
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", r"\'") + "'"
 
 
 def action_of(config: DictConfig) -> str:
@@ -73,7 +103,7 @@ def is_json(config: DictConfig) -> bool:
 def request_from(config: DictConfig) -> Request:
     """Returns the request of a composed config; Hydra must still be active, for model files are looked up in it."""
     action_of(config)
-    study = _study(config)
+    study = _study(config) if config.pick is None else _picked(config, _study(config))
     spend = None if config.spend is None else parse_core_hours(config.spend, what="spend cap")
     return Request(
         study=study,
@@ -81,7 +111,6 @@ def request_from(config: DictConfig) -> Request:
         spend_cap_core_hours=spend,
         cluster=_noun(ClusterSpec, config.cluster),
         json=is_json(config),
-        strategy=str(config.strategy.name),
     )
 
 
@@ -124,6 +153,14 @@ def _study(config: DictConfig) -> Study:
     )
 
 
+def _picked(config: DictConfig, study: Study) -> Study:
+    """Returns the study with the picks of config.pick in place of its grid."""
+    for key in NAMED_BY_PICKS:
+        if config[key] is not None:
+            raise StudyError(f"both pick and {key} are given, but a pick file names its own; leave {key} out")
+    return picked(study, read_pick_file(config.pick))
+
+
 def _axis(single: Any, axis: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(axis) if single is None else (single,)
 
@@ -131,12 +168,12 @@ def _axis(single: Any, axis: Sequence[Any]) -> tuple[Any, ...]:
 def _budget(config: DictConfig, study: Study) -> Budget:
     if config.budget is not None:
         return Budget.parse(config.budget, hardware=study.hardware.name)
-    if config.model is None or config.epochs is None:
+    if not study.picks and (config.model is None or config.epochs is None):
         raise StudyError(
             "no budget is given; write the core-hours of the largest single run, as 400, 0.4k, 12.5k or 110k "
             "(try: make sweep BUDGET=10k), or name one cell with model= and epochs="
         )
-    # One named cell needs no limit but its own cost.
+    # Named cells need no limit but their own cost.
     return Budget(core_hours=float(Grid(study=study).columns.core_hours.max()), hardware=study.hardware.name)
 
 
@@ -166,7 +203,7 @@ def _plain(config: Any) -> dict[str, Any]:
 
 def _check_keys(config: DictConfig) -> None:
     """Raises StudyError for a key appended with `+`, which Hydra lets pass even where a schema names all keys."""
-    known = schema.key_owners()
+    known = frozenset(schema.known_keys())
     for key in _key_paths(OmegaConf.to_container(config), ""):
         if key not in known:
             raise unknown_key(key)

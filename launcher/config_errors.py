@@ -61,7 +61,7 @@ def _question(options: Sequence[str]) -> str:
 
 def unknown_key(path: str) -> StudyError:
     """Returns the error for a dotted key that no class of the schema holds; it lists the keys beside it."""
-    keys = schema.key_owners()
+    keys = schema.known_keys()
     parent, _, key = path.rpartition(".")
     beside = [name for name in keys if name.rpartition(".")[0] == parent]
     here = f"allowed here: {', '.join(beside)}" if beside else f"{parent} holds no keys"

@@ -27,7 +27,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             _cell_as_json(cell) | {"peak_lr": peak_lr}
             for cell in plan.cells
             for _ in plan.study.seeds
-            for peak_lr in plan.study.peak_lrs
+            for peak_lr in cell.peak_lrs
         ],
         "cuts": [{"model": cut.cell.model.name, "epochs": cut.cell.epochs, "reason": cut.reason} for cut in plan.cuts],
     }
@@ -90,8 +90,12 @@ def _add_hidden_row(table: Table, rows: int) -> None:
 
 
 def _cell_words(plan: Plan, cell: Cell) -> tuple[str, ...]:
-    batch = f"-b{cell.batch_images}" if len(plan.study.batch_images) > 1 else ""
-    return cell.name + batch, f"{cell.images:,}", format_flops(cell.cost.flops), format_core_hours(cell.cost.core_hours)
+    study = plan.study
+    batches = {*study.batch_images, *(pick.batch_images for pick in study.picks)}
+    batch = f"-b{cell.batch_images}" if len(batches) > 1 else ""
+    peak_lr = f"-lr{cell.peak_lrs[0]:g}" if study.picks else ""
+    name, cost = cell.name + batch + peak_lr, cell.cost
+    return name, f"{cell.images:,}", format_flops(cost.flops), format_core_hours(cost.core_hours)
 
 
 def _rule_word(cell: Cell) -> str:

@@ -28,5 +28,3 @@ class Request:
     cluster: ClusterSpec
     json: bool = False
     """Whether the answer is one JSON object on stdout instead of text for people."""
-    strategy: str = "grid"
-    """How cells are chosen within the budget; grid takes all."""

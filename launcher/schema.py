@@ -71,6 +71,7 @@ RootConfig = _dataclass(
     "RootConfig",
     [
         ("action", str, "plan"),
+        ("pick", str | None, None),
         ("budget", str | None, None),
         ("spend", str | None, None),
         ("format", str, "table"),
@@ -91,15 +92,15 @@ RootConfig = _dataclass(
 """Every key that may be set. The single values stand for their study's axis; data ... cluster are groups."""
 
 
-def key_owners() -> dict[str, str]:
-    """Returns every key that may be set, dotted as on the command line, with the name of the class that holds it."""
-    return dict(_keys_of(RootConfig, ""))
+def known_keys() -> tuple[str, ...]:
+    """Returns every key that may be set, dotted as on the command line."""
+    return tuple(_keys_of(RootConfig, ""))
 
 
-def _keys_of(config: type[Any], path: str) -> Iterator[tuple[str, str]]:
+def _keys_of(config: type[Any], path: str) -> Iterator[str]:
     hints = typing.get_type_hints(config)
     for item in dataclasses.fields(config):
-        yield f"{path}{item.name}", config.__name__
+        yield f"{path}{item.name}"
         for kind in (hints[item.name], *typing.get_args(hints[item.name])):
             if (
                 isinstance(kind, type)

@@ -156,6 +156,8 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
     study = sweep.request.study
     cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe)
     words = ["--study", sweep.study, "--cohort", cohort, "--budgets", budget]
+    if study.picks:
+        words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained
     if not sweep.request.json:
         code = fit(words)
         # The fit has just said where its report and figures are.

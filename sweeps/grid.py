@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from sweeps.errors import StudyError
 from sweeps.pricing import Rate, rate
-from sweeps.study import Study
+from sweeps.study import Pick, Study
 from sweeps.trial import Trial
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+_Key = str | float | Pick
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellColumns:
-    """One entry for each model x epochs x batch, in that order: what a run there sees and costs."""
+    """One entry for each cell: what a run there sees and costs."""
 
     model: Ints
     """Position of the model in the study."""
@@ -34,7 +35,8 @@ class CellColumns:
 class Grid:
     """All trials of a study, numbered: models x epochs x batch_images x seeds x peak_lrs, the last running fastest.
 
-    A cell is a model x epochs x batch: its trials cost the same and share one compiled program.
+    A cell is a model x epochs x batch: its trials cost the same and share one compiled program. Where the study has
+    picks, each of them is a cell with a learning rate of its own, and trials are numbered picks x seeds.
     """
 
     study: Study
@@ -45,12 +47,13 @@ class Grid:
     @property
     def runs_per_cell(self) -> int:
         """Trials of each cell: seeds x learning rates."""
-        return len(self.study.seeds) * len(self.study.peak_lrs)
+        return len(self.study.seeds) * (1 if self.study.picks else len(self.study.peak_lrs))
 
     @property
     def cell_count(self) -> int:
-        """Cells: models x epochs x batches."""
-        return len(self.study.models) * len(self.study.epochs) * len(self.study.batch_images)
+        """Cells: models x epochs x batches, or picks."""
+        study = self.study
+        return len(study.picks) or len(study.models) * len(study.epochs) * len(study.batch_images)
 
     def __len__(self) -> int:
         return self.cell_count * self.runs_per_cell
@@ -68,10 +71,7 @@ class Grid:
     def columns(self) -> CellColumns:
         """The cells as columns; one row a cell."""
         study = self.study
-        models, epoch_counts, batches = len(study.models), len(study.epochs), len(study.batch_images)
-        model = np.repeat(np.arange(models, dtype=np.int64), epoch_counts * batches)
-        epochs = np.tile(np.repeat(np.array(study.epochs, dtype=np.float64), batches), models)
-        batch_images = np.tile(np.array(study.batch_images, dtype=np.int64), models * epoch_counts)
+        model, epochs, batch_images = _pick_columns(study) if study.picks else _axis_columns(study)
         # The same operations in the same order as Trial.steps, so that both round alike.
         steps = np.maximum(1, np.rint(epochs * study.data.images_per_epoch / batch_images)).astype(np.int64)
         images = steps * batch_images
@@ -92,23 +92,27 @@ class Grid:
         study = self.study
         if not 0 <= index < len(self):
             raise IndexError(f"trial {index} of a grid of {len(self)}")
-        rest, lr = divmod(index, len(study.peak_lrs))
-        rest, seed = divmod(rest, len(study.seeds))
-        rest, batch = divmod(rest, len(study.batch_images))
-        model_index, epochs = divmod(rest, len(study.epochs))
-        model = study.models[model_index]
+        cell, run = divmod(index, self.runs_per_cell)
+        rates, columns = self.peak_lrs(cell), self.columns
+        seed, lr = divmod(run, len(rates))
+        model = study.models[int(columns.model[cell])]
         return Trial(
             model=model.name,
             family=model.family,
             shape=model.shape,
             data=study.data,
-            epochs=study.epochs[epochs],
-            batch_images=study.batch_images[batch],
-            peak_lr=study.peak_lrs[lr],
+            epochs=float(columns.epochs[cell]),
+            batch_images=int(columns.batch_images[cell]),
+            peak_lr=rates[lr],
             schedule=study.schedule,
             recipe=study.recipe,
             seed=study.seeds[seed],
         )
+
+    def peak_lrs(self, cell: int) -> tuple[float, ...]:
+        """Returns the learning rates that a cell is run with: the study's, or that of the pick."""
+        study = self.study
+        return (study.picks[cell].peak_lr,) if study.picks else study.peak_lrs
 
     def cell_trials(self, cell: int) -> range:
         """Returns the numbers of a cell's trials."""
@@ -119,8 +123,7 @@ class Grid:
 
         Looks along the axes first, so that no other trial of the grid is hashed.
         """
-        places = self._places
-        keys = (trial.model, trial.epochs, trial.batch_images, trial.seed, trial.peak_lr)
+        places, keys = self._places, _keys(trial, self.study)
         index = 0
         for place, key in zip(places, keys, strict=True):
             if key not in place:
@@ -129,11 +132,37 @@ class Grid:
         return index if self.trial(index).id == trial.id else None
 
     @functools.cached_property
-    def _places(self) -> tuple[dict[str | float, int], ...]:
+    def _places(self) -> tuple[dict[_Key, int], ...]:
         study = self.study
         names = tuple(model.name for model in study.models)
-        axes = (names, study.epochs, study.batch_images, study.seeds, study.peak_lrs)
+        axes: tuple[Sequence[_Key], ...] = (names, study.epochs, study.batch_images, study.seeds, study.peak_lrs)
+        if study.picks:
+            axes = (study.picks, study.seeds)
         return tuple({value: place for place, value in enumerate(axis)} for axis in axes)
+
+
+def _keys(trial: Trial, study: Study) -> tuple[_Key, ...]:
+    """Returns where a trial lies on each axis along which a study's trials are numbered."""
+    model, epochs, batch_images, peak_lr = trial.model, trial.epochs, trial.batch_images, trial.peak_lr
+    if study.picks:
+        return Pick(model=model, epochs=epochs, batch_images=batch_images, peak_lr=peak_lr), trial.seed
+    return model, epochs, batch_images, trial.seed, peak_lr
+
+
+def _axis_columns(study: Study) -> tuple[Ints, Floats, Ints]:
+    """Returns model, epochs and batch of each model x epochs x batch, in that order."""
+    models, epoch_counts, batches = len(study.models), len(study.epochs), len(study.batch_images)
+    model = np.repeat(np.arange(models, dtype=np.int64), epoch_counts * batches)
+    epochs = np.tile(np.repeat(np.array(study.epochs, dtype=np.float64), batches), models)
+    return model, epochs, np.tile(np.array(study.batch_images, dtype=np.int64), models * epoch_counts)
+
+
+def _pick_columns(study: Study) -> tuple[Ints, Floats, Ints]:
+    """Returns model, epochs and batch of each pick."""
+    place = {model.name: index for index, model in enumerate(study.models)}
+    model = np.array([place[pick.model] for pick in study.picks], dtype=np.int64)
+    epochs = np.array([pick.epochs for pick in study.picks], dtype=np.float64)
+    return model, epochs, np.array([pick.batch_images for pick in study.picks], dtype=np.int64)
 
 
 def check_axes(study: Study) -> None:

@@ -26,6 +26,8 @@ class Cell:
     model: Model
     epochs: float
     batch_images: int
+    peak_lrs: tuple[float, ...]
+    """Learning rates it is run with."""
     steps: int
     images: int
     """Training images of one run."""
@@ -149,21 +151,21 @@ class Plan:
     def require_cells(self) -> "Plan":
         """Returns this plan; raises StudyError where the budget or the spend cap holds no cell at all."""
         cheapest = self._cell(int(np.argmin(self.grid.columns.core_hours)))
+        again = "the same words with" if self.study.picks else f"make plan STUDY={self.study.name}"
         if not self.budget.holds(cheapest.cost.core_hours):
             # Rounded up to two digits, so that the budget named really holds the cell.
             enough = format_core_hours(_rounded_up(cheapest.cost.core_hours / READING_TOLERANCE))
             raise StudyError(
                 f"a budget of {self.budget} core-hours holds no cell of study {self.study.name}; the cheapest, "
                 f"{cheapest.name}, costs {format_core_hours(cheapest.cost.core_hours)} "
-                f"(try: make plan STUDY={self.study.name} BUDGET={enough})"
+                f"(try: {again} BUDGET={enough})"
             )
         if not len(self.kept):
             needed = cheapest.cost.core_hours * cheapest.runs
             raise StudyError(
                 f"the spend cap holds no cell of study {self.study.name}: the cheapest, {cheapest.name}, costs "
                 f"{format_core_hours(needed)} core-hours with its {cheapest.runs} runs "
-                f"(try: make plan STUDY={self.study.name} BUDGET={self.budget} "
-                f"SPEND={format_core_hours(_rounded_up(needed))})"
+                f"(try: {again} BUDGET={self.budget} SPEND={format_core_hours(_rounded_up(needed))})"
             )
         return self
 
@@ -179,6 +181,7 @@ class Plan:
             model=self.study.models[model],
             epochs=float(columns.epochs[number]),
             batch_images=int(columns.batch_images[number]),
+            peak_lrs=self.grid.peak_lrs(number),
             steps=int(columns.steps[number]),
             images=images,
             params=rate.params,

@@ -18,6 +18,17 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A point that a fit has named, on the axes of a study or between them; run with every seed of it."""
+
+    model: str
+    """The name of one of the study's models."""
+    epochs: float
+    batch_images: int
+    peak_lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """The axes of a grid and what its trials share. Trials = models x epochs x batch_images x peak_lrs x seeds."""
 
@@ -34,3 +45,5 @@ class Study:
     schedule: ScheduleSpec
     recipe: RecipeSpec
     hardware: Hardware
+    picks: tuple[Pick, ...] = ()
+    """Points to be run in place of the grid, so that trials = picks x seeds; empty: the grid."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.points import PointSet, points_from_records
-from analysis.table_file import points_from_table
+from analysis.tables.points import PointSet, points_from_records
+from analysis.tables.table_file import points_from_table
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, RunRecord, Status

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from analysis.fit_scaling import main
-from analysis.report_text import WIDTH
+from analysis.report.report_text import WIDTH
 from sweeps.record import RunRecord, Status
 from tests.analysis.synthetic import REFERENCE, TRUTHS, record, sample, study_records, write_csv
 from tracking.paths import ProjectPaths

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.points import Point, PointSet
+from analysis.tables.points import Point, PointSet
 from analysis.result import FitRefused, to_json
 from analysis.study_fit import FitOptions, fit_study
 from sweeps.errors import StudyError

@@ -1,5 +1,6 @@
 """The columns of a grid say what its trials say."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
 from sweeps.pricing import price_trial
-from sweeps.study import Study
+from sweeps.study import Pick, Study
 
 StudyMaker = Callable[..., Study]
 
@@ -40,6 +41,28 @@ def test_every_trial_once(make_study: StudyMaker) -> None:
     """A grid has as many different trials as the product of its axes."""
     grid = Grid(study=make_study(batch_images=(16, 32), seeds=(0, 1, 2)))
     assert len({grid.trial(index).id for index in range(len(grid))}) == len(grid) == 2 * 2 * 2 * 2 * 3
+
+
+def test_picks_take_the_place_of_the_grid(make_study: StudyMaker) -> None:
+    """Each pick is a cell at its own rate with every seed; on the axes its trials are the grid's."""
+    study = make_study(seeds=(0, 1))
+    on_axes = Pick(model="w8", epochs=1.0, batch_images=32, peak_lr=0.2)
+    between = Pick(model="w4", epochs=0.372, batch_images=48, peak_lr=0.15)
+    whole = Grid(study=study)
+    grid = Grid(study=dataclasses.replace(study, picks=(on_axes, between)))
+    trials = [grid.trial(index) for index in range(len(grid))]
+    assert (grid.cell_count, grid.runs_per_cell) == (2, 2)
+    assert [grid.find(trial) for trial in trials] == [0, 1, 2, 3]
+    assert {trial.id for trial in trials} & {whole.trial(index).id for index in range(len(whole))} == {
+        trial.id for trial in trials[:2]
+    }
+    assert [(t.model, t.epochs, t.batch_images, t.peak_lr, t.seed) for t in trials[2:]] == [
+        ("w4", 0.372, 48, 0.15, 0),
+        ("w4", 0.372, 48, 0.15, 1),
+    ]
+    costs = [price_trial(grid.trial(2 * cell), study.hardware).core_hours for cell in range(2)]
+    assert costs == list(grid.columns.core_hours)
+    assert grid.find(whole.trial(0)) is None
 
 
 def test_trials_of_other_studies_are_not_found(make_study: StudyMaker) -> None:

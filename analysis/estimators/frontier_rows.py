@@ -1,0 +1,86 @@
+"""What a law is fitted to: the measured rows or the envelope they span, and resamples of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.estimators.best_rate import Cell
+from analysis.estimators.frontier import Curves, Envelope, envelope, log_compute, log_losses
+from analysis.laws import Floats
+from analysis.trust.bootstrap import case_weights, frontier_weights, has_seeds, resample_cells, resample_seeds
+
+_CELLS_PER_CURVE = 3
+"""A model's curve is interpolated when the models have at least this many cells each, in the median."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierRows:
+    """What a law is fitted to: shared design, measured log losses, and resamples of them."""
+
+    fitted_on: str
+    log_values: dict[str, Floats]
+    log_loss: Floats
+    """Shape (n,)."""
+    drawn_loss: Floats
+    """Shape (R, n); R is 0 without resamples."""
+    weights: Floats
+    """Shape (R, n)."""
+    measured: dict[str, Floats]
+    """Log variables of the measured rows behind the law, on which objective and scatter are taken."""
+    measured_loss: Floats
+    resampled: Envelope | None
+    method: str
+
+
+def has_curves(curves: Curves, *, has_models: bool) -> bool:
+    """Returns whether models have enough cells each for their curves, and so the envelope, to mean something."""
+    return has_models and float(np.median([len(members) for members in curves.members])) >= _CELLS_PER_CURVE
+
+
+def frontier_rows(
+    cells: Sequence[Cell], frontier: Sequence[Cell], curves: Curves, lower: Envelope, *, has_models: bool, axis: str,
+    resamples: int, rng: np.random.Generator,
+) -> FrontierRows:  # fmt: skip
+    """Returns the rows of a law of the best loss: the interpolated envelope, or without curves the measured frontier.
+
+    Seeds are resampled where there are enough of them, cells otherwise.
+    """
+    seeds = has_seeds(cells)
+    drawn = resample_seeds(cells, resamples, rng) if seeds and resamples else None
+    method = "none" if not resamples else "seeds" if seeds else "cells"
+    measured, measured_loss = {"compute": log_compute(frontier, axis)}, log_losses(frontier)
+    if has_curves(curves, has_models=has_models):
+        resampled = None
+        if drawn is not None:
+            resampled = envelope(curves, drawn)
+        elif resamples:
+            resampled = resample_cells(curves, log_losses(cells), resamples, rng)
+        covered = lower.is_covered[0]
+        nothing = np.zeros((0, int(covered.sum())))
+        return FrontierRows(
+            fitted_on="interpolated envelope",
+            log_values={"compute": curves.grid[covered]},
+            log_loss=lower.log_loss[0, covered],
+            drawn_loss=nothing if resampled is None else resampled.log_loss[:, covered],
+            weights=nothing if resampled is None else resampled.is_covered[:, covered].astype(np.float64),
+            measured=measured,
+            measured_loss=measured_loss,
+            resampled=resampled,
+            method=method,
+        )
+    order = np.argsort(log_compute(cells, axis), kind="stable")
+    base = log_losses(cells)[order]
+    weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
+    drawn_loss = np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order]
+    return FrontierRows(
+        fitted_on="measured frontier",
+        log_values={"compute": log_compute(cells, axis)[order]},
+        log_loss=np.where(frontier_weights(base[None], np.ones((1, len(cells))))[0] > 0, base, np.nan),
+        drawn_loss=drawn_loss,
+        weights=frontier_weights(drawn_loss, weights),
+        measured=measured,
+        measured_loss=measured_loss,
+        resampled=None,
+        method=method,
+    )

@@ -1,0 +1,102 @@
+"""Rows of a fit: the log variables that laws read, the log loss, and what each row cost."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.estimators.allocation import Surface, data_of
+from analysis.estimators.best_rate import Cell
+from analysis.fitting import FitBatch, Prior, fit_law
+from analysis.laws import SURFACE, Floats, Law
+from analysis.solver.design import Design
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a law is fitted to."""
+
+    log_values: dict[str, Floats]
+    """Each variable, (n,)."""
+    log_loss: Floats
+    log_compute: Floats
+    owner: np.ndarray
+    """Index of the cell that each row belongs to: rows of one cell are resampled together."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self.log_loss)
+
+    def only(self, chosen: np.ndarray) -> "Rows":
+        """Returns some of the rows, by mask or index."""
+        return replace(
+            self,
+            log_values={name: values[chosen] for name, values in self.log_values.items()},
+            log_loss=self.log_loss[chosen],
+            log_compute=self.log_compute[chosen],
+            owner=self.owner[chosen],
+        )
+
+    def fit(self, law: Law, *, delta: float | None, priors: tuple[Prior, ...] = ()) -> FitBatch:
+        """Returns the best fit of a law as a batch of one."""
+        return fit_law(law, self.log_values, self.log_loss, delta=delta, priors=priors)
+
+    def design(self, law: Law, *, delta: float | None) -> Design:
+        """Returns the solver's view of the rows."""
+        return Design.of(law, self.log_values, delta=delta)
+
+
+def compute_rows(log_compute: Floats, log_loss: Floats) -> Rows:
+    """Returns rows of a law of compute alone."""
+    return Rows(
+        log_values={"compute": log_compute},
+        log_loss=log_loss,
+        log_compute=log_compute,
+        owner=np.arange(len(log_loss)),
+    )
+
+
+def surface_rows(cells: Sequence[Cell], axis: str, law: Law) -> Rows:
+    """Returns every run at its cell's best rate, in the order they were given; cells without params or data are left out."""
+    wanted = sorted((cell for cell in cells if cell.params and data_of(cell)), key=lambda cell: cell.place)
+    owner = np.array([i for i, cell in enumerate(wanted) for _ in cell.best.losses], dtype=np.intp)
+    log_n = np.log(np.array([cell.params or math.nan for cell in wanted]))[owner]
+    log_d = np.log(np.array([data_of(cell) or math.nan for cell in wanted]))[owner]
+    unique = np.log(np.array([_unique(cell) for cell in wanted]))[owner]
+    rows = Rows(
+        log_values={
+            "params": log_n,
+            "data": log_d,
+            "six_params_squared": math.log(6.0) + 2 * log_n,
+            "six_data_squared": math.log(6.0) + 2 * log_d,
+            "unique_data": np.minimum(unique, log_d),
+        },
+        log_loss=np.log(np.array([loss for cell in wanted for loss in cell.best.losses], dtype=np.float64)),
+        log_compute=np.log(np.array([cell.compute(axis) or math.nan for cell in wanted]))[owner],
+        owner=owner,
+    )
+    return with_useful_params(rows) if "useful_params" in law.variables else rows
+
+
+def _unique(cell: Cell) -> float:
+    return cell.unique_tokens or data_of(cell) or math.nan
+
+
+def with_useful_params(rows: Rows) -> Rows:
+    """Returns rows with U_N, the size that would be best for their distinct data, from the runs that repeat nothing.
+
+    arXiv:2305.16264 sec. 3.1 takes the surface of unrepeated runs as given, and so do we: it is fitted to those rows,
+    or to all of them where they cannot carry it.
+    """
+    fresh = rows.log_values["data"] <= rows.log_values["unique_data"] + 1e-9
+    base = rows.only(fresh) if fresh.sum() > 2 * len(SURFACE.parameters) else rows
+    values = base.fit(SURFACE, delta=1e-3).parameters
+    surface = Surface.of(SURFACE, {name: float(value[0]) for name, value in values.items()})
+    # At the optimum alpha A N^-alpha = beta B D^-beta.
+    balance = (
+        np.log(surface.alpha * surface.A / (surface.beta * surface.B)) + surface.beta * rows.log_values["unique_data"]
+    )
+    useful = np.minimum(rows.log_values["params"], balance / surface.alpha)
+    return replace(rows, log_values=rows.log_values | {"useful_params": useful})
