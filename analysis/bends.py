@@ -25,7 +25,7 @@ class Shape:
     def tried(self, count: int, log_values: Mapping[str, Floats]) -> Floats:
         """Returns `count` logarithms of it, evenly spaced."""
         least, most = (0.0, 0.0) if self.scale is None else _ends(log_values[self.scale])
-        return np.linspace(least + np.log(self.low), most + np.log(self.high), count)
+        return np.asarray(np.linspace(least + np.log(self.low), most + np.log(self.high), count), dtype=np.float64)
 
 
 def _ends(values: Floats) -> tuple[float, float]:

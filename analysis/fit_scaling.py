@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
   python analysis/fit_scaling.py --study scale_model --law power_floor --budgets 10k,110k
   python analysis/fit_scaling.py --data runs.csv --columns loss=loss core_hours=core_hours epochs=epochs group=model
   python analysis/fit_scaling.py --data points.csv --columns loss=loss params=N tokens=D --budgets-flops 1e21,1e22
-  python analysis/fit_scaling.py --mlflow sqlite:///mlruns.db --experiment ladder --metric eval_loss --columns flops=flops
+  python analysis/fit_scaling.py --mlflow sqlite:///mlflow.db --experiment ladder --metric eval_loss
 """
 
 
@@ -120,7 +120,7 @@ def _points(arguments: argparse.Namespace) -> PointSet:
         from analysis.tables.table_file import points_from_table
 
         return points_from_table(arguments.data, columns=columns, filters=filters)
-    if not arguments.experiment:
+    if arguments.mlflow is None or not arguments.experiment:
         raise StudyError("--mlflow needs the name of an experiment (try: --experiment NAME)")
     from analysis.tables.foreign_points import points_from_mlflow
 

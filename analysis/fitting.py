@@ -18,6 +18,8 @@ from analysis.solver.seeds import seeds
 
 __all__ = ["FitBatch", "Prior", "fit_law", "fit_many", "huber"]
 
+_STEPS_OF_A_START = 40
+"""Then only the best start goes on: the others are in worse basins, or crawl along the same flat valley."""
 _ROWS_OF_A_START = 4096
 """Starts are compared on at most this many rows; only the best goes on to all of them."""
 
@@ -151,8 +153,10 @@ def _best(design: Design, y: Floats, weights: Floats) -> Minima:
         part = replace(design, log_values={name: values[some] for name, values in design.log_values.items()})
         found = minimise(part, starts, y[some][None], weights[some][None])
         starts = found.theta[[int(np.nanargmin(found.cost))]]
-    found = minimise(design, starts, y[None], weights[None])
+    found = minimise(design, starts, y[None], weights[None], most_steps=_STEPS_OF_A_START)
     best = [int(np.nanargmin(found.cost))]
+    if not found.converged[best[0]]:
+        found, best = minimise(design, found.theta[best], y[None], weights[None]), [0]
     return Minima(theta=found.theta[best], cost=found.cost[best], converged=found.converged[best])
 
 

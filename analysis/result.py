@@ -133,7 +133,7 @@ class Pick:
     high: float | None
     """Prediction interval, for the loss of one run: the law's uncertainty and the scatter of runs about it."""
     widened_by: float
-    """Factor by which `low` and `high` were moved apart, in log loss, because the back-test missed this far out: 1 is none."""
+    """Factor by which `low` and `high` were moved apart in log loss, for the back-test missed so far out; 1: none."""
     law_low: float | None
     law_high: float | None
     """Interval for the mean loss that the law describes: the parameters' uncertainty alone."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.estimators.best_rate import Cell
 from analysis.laws import Floats, Law
@@ -93,5 +94,5 @@ class Surface:
         return np.where(self._has_optimum, found, np.nan)
 
     @property
-    def _has_optimum(self) -> Floats:
+    def _has_optimum(self) -> npt.NDArray[np.bool_]:
         return np.asarray((self.A > 0) & (self.B > 0) & (self.alpha > 0) & (self.beta > 0))

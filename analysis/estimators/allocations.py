@@ -59,7 +59,8 @@ def _refused(approach: str, code: str, reason: str, next: str) -> AllocationEsti
 
 def _from_envelope(frontier: Frontier, resampled: Envelope | None, level: float) -> AllocationEstimate:
     """Approach 1: the sizes that hold the lower envelope, evenly in log compute."""
-    sizes = np.array([frontier.cells[members[0]].params or np.nan for members in frontier.curves.members])
+    first = [int(members[0]) for members in frontier.curves.members]
+    sizes = np.array([frontier.cells[i].params or np.nan for i in first])
     winner = frontier.lower.winner[0]
     held = {int(w) for w in winner[winner >= 0]}
     usable = [w for w in held if np.isfinite(sizes[w])]
@@ -84,10 +85,11 @@ def _slopes(x: Floats, log_sizes: Floats, winner: np.ndarray) -> Floats:
     y = np.where(seen, log_sizes[np.maximum(winner, 0)], 0.0)
     seen &= np.isfinite(y)
     y, weight = np.where(seen, y, 0.0), seen.astype(np.float64)
-    total = weight.sum(axis=1)
+    total = np.maximum(weight.sum(axis=1), 1e-300)
     mean_x, mean_y = weight @ x / total, (weight * y).sum(axis=1) / total
     spread = weight @ x**2 / total - mean_x**2
-    return ((weight * y) @ x / total - mean_x * mean_y) / spread
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((weight * y) @ x / total - mean_x * mean_y) / spread
 
 
 def _from_isoflop(fit: IsoFlopFit | None, cells: Sequence[Cell], level: float) -> list[AllocationEstimate]:

@@ -218,5 +218,6 @@ def rate_trend(cells: Iterable[Cell], *, level: float = LEVEL) -> RateTrend | No
     slope = float(doublings @ rates) / spread
     residual = rates - slope * doublings
     half = t_quantile((1 + level) / 2, freedom) * math.sqrt(float(residual @ residual) / freedom / spread)
-    low, middle, high = (2.0**value - 1.0 for value in (slope - half, slope, slope + half))
+    # Cut where a rate would move by more than floating point holds.
+    low, middle, high = (2.0 ** max(-999.0, min(value, 999.0)) - 1.0 for value in (slope - half, slope, slope + half))
     return RateTrend(per_doubling=middle, low=low, high=high, cells=len(known))

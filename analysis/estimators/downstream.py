@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.estimators.best_rate import Cell
 from analysis.laws import Floats
+from analysis.trust.bootstrap import case_weights
 from analysis.trust.quantiles import LEVEL, interval
 
 _LEAST_CELLS = 5
@@ -41,30 +42,29 @@ def fit_downstream(
     value, and the same grid serves every case resample.
     """
     known = [cell for cell in cells if cell.error is not None]
-    loss = np.array([cell.loss for cell in known])
-    error = np.array([cell.error for cell in known], dtype=np.float64)
+    loss: Floats = np.array([cell.loss for cell in known], dtype=np.float64)
+    error: Floats = np.array([cell.error for cell in known], dtype=np.float64)
     if len(known) < _LEAST_CELLS or np.ptp(loss) <= 1e-9 * loss.max() or np.ptp(error) == 0:
         return None
     ones = np.ones((1, len(known)))
-    gammas = np.geomspace(0.01, 50.0, _GRID) / float(np.ptp(loss))
+    gammas: Floats = np.asarray(np.geomspace(0.01, 50.0, _GRID), dtype=np.float64) / float(np.ptp(loss))
     for _ in range(_REFINEMENTS):
         best = int(np.argmin(_squares(loss, error, ones, gammas)[0]))
-        low, high = gammas[max(0, best - 1)], gammas[min(_GRID - 1, best + 1)]
-        gammas = np.linspace(low, high, _GRID)
+        low, high = float(gammas[max(0, best - 1)]), float(gammas[min(_GRID - 1, best + 1)])
+        gammas = np.asarray(np.linspace(low, high, _GRID), dtype=np.float64)
     gamma = float(gammas[int(np.argmin(_squares(loss, error, ones, gammas)[0]))])
     falls = np.exp(-gamma * (loss - loss.min()))
-    slope, level_error = np.polyfit(falls, error, 1)
+    coefficients: Floats = np.asarray(np.polyfit(falls, error, 1), dtype=np.float64)
+    slope, level_error = float(coefficients[0]), float(coefficients[1])
     if not slope < 0:
         return None
-    residual = error - level_error - slope * falls
-    weights = rng.multinomial(len(known), np.full(len(known), 1 / len(known)), size=max(resamples, 1)).astype(
-        np.float64
-    )
-    around = gamma * np.geomspace(1 / 30, 30, _GRID)
+    residual: Floats = error - level_error - slope * falls
+    weights = case_weights(len(known), max(resamples, 1), rng)
+    around: Floats = gamma * np.asarray(np.geomspace(1 / 30, 30, _GRID), dtype=np.float64)
     drawn = around[np.argmin(_squares(loss, error, weights, around), axis=1)]
     return Downstream(
-        epsilon=float(level_error),
-        k=float(-slope * np.exp(gamma * loss.min())),
+        epsilon=level_error,
+        k=float(-slope * np.exp(min(gamma * float(loss.min()), 700.0))),
         gamma=gamma,
         gamma_interval=interval(drawn, level=level) if resamples else None,
         residual_sd=float(np.sqrt((residual**2).sum() / max(1, len(known) - 3))),

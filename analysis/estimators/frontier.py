@@ -52,7 +52,8 @@ class Curves:
         right = np.clip(np.searchsorted(knots, reached, side="right"), 1, max(1, len(knots) - 1))
         left = right - 1
         right = np.minimum(right, len(knots) - 1)
-        width = np.where(right > left, knots[right] - knots[left], 1.0)
+        # Two runs may cost the same.
+        width = np.where(right > left, np.maximum(knots[right] - knots[left], 1e-300), 1.0)
         return Interpolation(
             reached=slice(int(start), int(stop)),
             left=members[left],

@@ -2,8 +2,8 @@
 
 Known bias, said wherever the result is printed: where losses rise more steeply on one side than on the other, a
 parabola's minimum is off, the more the wider the sizes and the farther they lie from the optimum (arXiv:2603.22339).
-The bias is computed for this very design, on the noise-free losses of the fitted surface, and the interval of the best
-size is widened by it. A budget whose least loss is at its smallest or largest size is refused: its optimum was not seen.
+Curves may therefore be less stiff than a parabola where the runs say so, and the parabolas' answer is printed beside.
+A budget whose least loss is at its smallest or largest size is refused: its optimum was not seen.
 """
 
 import math

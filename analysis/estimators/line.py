@@ -75,7 +75,7 @@ def _weighted(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats, fl
     centre = float(np.average(x, weights=weights**2))
     design = np.stack([np.ones_like(x), x - centre], axis=1)
     scaled = design * weights[:, None]
-    covariance = np.linalg.inv(scaled.T @ scaled)
+    covariance: Floats = np.asarray(np.linalg.inv(scaled.T @ scaled), dtype=np.float64)
     theta = covariance @ scaled.T @ (y * weights)
     residual = (y - design @ theta) * weights
     return theta, covariance, centre, float(residual @ residual) / (len(x) - 2)

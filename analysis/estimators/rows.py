@@ -59,7 +59,7 @@ def compute_rows(log_compute: Floats, log_loss: Floats) -> Rows:
 
 
 def surface_rows(cells: Sequence[Cell], axis: str, law: Law) -> Rows:
-    """Returns every run at its cell's best rate, in the order they were given; cells without params or data are left out."""
+    """Returns every run at its cell's best rate, as given; cells without params or data are left out."""
     wanted = sorted((cell for cell in cells if cell.params and data_of(cell)), key=lambda cell: cell.place)
     owner = np.array([i for i, cell in enumerate(wanted) for _ in cell.best.losses], dtype=np.intp)
     log_n = np.log(np.array([cell.params or math.nan for cell in wanted]))[owner]
@@ -95,8 +95,9 @@ def with_useful_params(rows: Rows) -> Rows:
     values = base.fit(SURFACE, delta=1e-3).parameters
     surface = Surface.of(SURFACE, {name: float(value[0]) for name, value in values.items()})
     # At the optimum alpha A N^-alpha = beta B D^-beta.
-    balance = (
-        np.log(surface.alpha * surface.A / (surface.beta * surface.B)) + surface.beta * rows.log_values["unique_data"]
-    )
-    useful = np.minimum(rows.log_values["params"], balance / surface.alpha)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.log(surface.alpha * surface.A / (surface.beta * surface.B))
+        balance = (ratio + surface.beta * rows.log_values["unique_data"]) / surface.alpha
+    # Without an optimum no parameter is in excess.
+    useful = np.minimum(rows.log_values["params"], np.where(np.isfinite(balance), balance, np.inf))
     return replace(rows, log_values=rows.log_values | {"useful_params": useful})

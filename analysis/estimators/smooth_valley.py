@@ -1,9 +1,9 @@
 """A smooth curve through the losses of one compute budget, whose stiffest form is the parabola.
 
 It minimises squared error + stiffness x integral of (third derivative)^2: a polyharmonic spline |r|^5 with a quadratic
-drift (Duchon 1977; Wahba, Spline models for observational data, 1990, ch. 2). With infinite stiffness it is the parabola
-of approach 2 (arXiv:2203.15556 sec. 3.2), with little it interpolates as the splines of arXiv:2406.19146 do. One
-stiffness serves all budgets: the one that predicts left-out runs near the minimum best.
+drift (Wahba, Spline models for observational data, 1990, ch. 2). With infinite stiffness it is the parabola of approach
+2 (arXiv:2203.15556 sec. 3.2), with little it interpolates as the splines of arXiv:2406.19146 do. One stiffness serves
+all budgets: the one that predicts left-out runs near the minimum best.
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,8 @@ def minimum_of(
     None when the curve has its minimum at an edge. A drawn minimum at an edge counts as it is: it shows how flat the
     valley is.
     """
-    grid = np.linspace(valley.log_params[0], valley.log_params[-1], _GRID) - valley.offset
+    ends = (float(valley.log_params[0]), float(valley.log_params[-1]))
+    grid: Floats = np.asarray(np.linspace(*ends, _GRID), dtype=np.float64) - valley.offset
     x = valley.log_params - valley.offset
     on_grid, on_rows = _hat(x, grid, smoother.stiffness), _hat(x, x, smoother.stiffness)
     curve = on_grid @ valley.log_loss

@@ -1,9 +1,9 @@
 """Fits a law of size and data to every run, with intervals that cover.
 
 Whole cells are drawn anew: that holds where large runs are noisier than small ones, which resampled residuals do not
-(they cover 60 % where 90 % is meant: docs/lab-log.md). With a nearly absolute loss such resamples scatter too much about
-a centre of their own, so intervals take them about the fit, shrunk by sqrt((n - p) / n); standard errors are those of the
-resamples as they are, as published ones are (arXiv:2404.10102). benchmarks/coverage.py has what these cover.
+(they cover 60 % where 90 % is meant: docs/lab-log.md). With a nearly absolute loss such resamples scatter too much,
+about a centre of their own, so intervals take them about the fit, shrunk by sqrt((n - p) / n). Standard errors are
+those of the resamples as they are, as published ones are (arXiv:2404.10102). benchmarks/coverage.py has the coverage.
 """
 
 import math

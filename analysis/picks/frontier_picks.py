@@ -147,11 +147,12 @@ def finite_exp(log_value: Floats | float) -> float | None:
 
 
 def _neighbours(cells: Sequence[Cell], curves: Curves, choice: Choice, log_budget: float) -> tuple[Neighbour, ...]:
-    """Returns what the other models reach at the budget on their own curves; those that were not run there are left out."""
+    """Returns what the other models reach at the budget on their own curves; those not run there are left out."""
     losses = log_losses(cells)
     found: list[Neighbour] = []
     for model, members in enumerate(curves.members):
         x = curves.log_compute[members]
+        own: list[Cell] = [cells[i] for i in members]
         stop = min(log_budget, float(x[-1]))
         if curves.models[model] == choice.model or x[0] > log_budget or log_budget - float(x[-1]) > math.log(_FARTHEST):
             continue
@@ -159,7 +160,7 @@ def _neighbours(cells: Sequence[Cell], curves: Curves, choice: Choice, log_budge
         found.append(
             Neighbour(
                 model=curves.models[model],
-                epochs=_along(x, [cells[i].epochs for i in members], stop),
+                epochs=_along(x, [cell.epochs for cell in own], stop),
                 predicted_loss=math.exp(log_loss),
                 excess=math.expm1(log_loss - choice.log_loss),
             )

@@ -16,7 +16,7 @@ from analysis.result import Fit, Neighbour, Pick
 from analysis.trust.quantiles import interval
 
 _FARTHEST = 10.0
-"""Intervals were checked up to ten times the dearest run (benchmarks/results/coverage.json); beyond, picks are refused."""
+"""Intervals were checked up to ten times the dearest run (benchmarks/coverage.py); beyond, picks are refused."""
 _NEAR = 3.0
 """Runs within this factor of a budget tell which sizes were tried there."""
 _LEAST_NEAR = 4
@@ -209,9 +209,10 @@ def _nothing(fit: Fit, market: Market, budget: float, refused: Refusal | None) -
         core_hours=budget if fit.axis == "core_hours" else None,
         flops=budget if fit.axis == "flops" else None,
         model=None, params=None, epochs=None, tokens=None, peak_lr=None, batch_images=None, predicted_loss=None,
-        low=None, high=None, widened_by=1.0, law_low=None, law_high=None, continuous=None, params_interval=None, tokens_interval=None,
-        params_as_good=None, extrapolation_factor=extrapolation_factor(budget, fit.sampled), support=None,
-        is_at_epoch_cap=False, neighbours=(), best_measured=best_measured(market.cells, fit.axis, budget),
+        low=None, high=None, widened_by=1.0, law_low=None, law_high=None, continuous=None, params_interval=None,
+        tokens_interval=None, params_as_good=None, support=None, is_at_epoch_cap=False, neighbours=(),
+        extrapolation_factor=extrapolation_factor(budget, fit.sampled),
+        best_measured=best_measured(market.cells, fit.axis, budget),
         refused=refused,
     )  # fmt: skip
 
@@ -259,6 +260,7 @@ def _outside(fit: Fit, market: Market, log_n: float, budget: float) -> Refusal |
     optimum, least, most = (math.exp(min(value, 700.0)) for value in (at, min(seen), max(seen)))
     return Refusal(
         code="outside_sampled_range",
-        reason=f"at {asked} the optimum has {optimum:.3g} {name}, outside the {least:.3g} to {most:.3g} that were run {where}",
+        reason=f"at {asked} the optimum has {optimum:.3g} {name}, outside the {least:.3g} to {most:.3g} that were run "
+        f"{where}",
         next=f"add runs with about {optimum:.3g} {name}, or ask for a budget where both sides of the optimum were run",
     )

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 _MOST_PANELS = 9
 
 
-def rate_figure(result: ScalingFit) -> "Figure":
-    """Returns the best peak learning rate against epochs, a panel for each model.
+def rate_figure(result: ScalingFit) -> "Figure | None":
+    """Returns the best peak learning rate against epochs, a panel for each model; None without rates or epochs.
 
     Small dots are rates that were tried, crosses rates that diverged, dashes the parabolas' vertices; a triangle marks
     an optimum on the edge of the rates tried, so the true one may lie beyond.
     """
     from matplotlib.figure import Figure
 
-    models = [m for m in result.curves.models if any(c.model == m and c.best.peak_lr for c in result.cells)]
+    known = {cell.model for cell in result.cells if _has_rate(cell)}
+    models = [model for model in result.curves.models if model in known]
+    if not models:
+        return None
     left_out = len(models)
     models = models[:: math.ceil(len(models) / _MOST_PANELS)]
     left_out -= len(models)
@@ -41,7 +44,7 @@ def rate_figure(result: ScalingFit) -> "Figure":
         panel.set_visible(False)
     for panel, model in zip(flat, models, strict=False):
         colour = PALETTE[list(result.curves.models).index(model) % len(PALETTE)]
-        _draw_rates(panel, [c for c in result.cells if c.model == model and c.epochs and c.best.peak_lr], colour)
+        _draw_rates(panel, [c for c in result.cells if c.model == model and _has_rate(c)], colour)
         _draw_diverged(panel, result.points, model)
         panel.tick_params(labelbottom=True)
         panel.set_title(model_title(model), loc="left", color=colour, fontweight="bold", fontsize=10.5)
@@ -63,9 +66,15 @@ def rate_figure(result: ScalingFit) -> "Figure":
     return figure
 
 
+def _has_rate(cell: Cell) -> bool:
+    """Returns whether the cell has a place on log axes of rate against epochs."""
+    rate, epochs = cell.best.peak_lr, cell.epochs
+    return rate is not None and epochs is not None and 0 < rate < math.inf and 0 < epochs < math.inf
+
+
 def _draw_rates(panel: "Axes", cells: Sequence[Cell], colour: str) -> None:
     cells = sorted(cells, key=lambda cell: cell.epochs or 0.0)
-    tried = [(cell.epochs, rate.peak_lr) for cell in cells for rate in cell.tried]
+    tried = [(cell.epochs, rate.peak_lr) for cell in cells for rate in cell.tried if rate.peak_lr]
     panel.scatter(*zip(*tried, strict=True), s=9, color="#c4c4c4", linewidths=0, zorder=2)
     x = [cell.epochs or math.nan for cell in cells]
     y = [cell.best.peak_lr or math.nan for cell in cells]
@@ -88,9 +97,10 @@ def _draw_diverged(panel: "Axes", points: PointSet, model: str) -> None:
 
 
 def _frame_rates(panels: Sequence["Axes"], result: ScalingFit) -> None:
-    epochs = sorted({cell.epochs for cell in result.cells if cell.epochs})
-    rates = {rate.peak_lr for cell in result.cells for rate in cell.tried if rate.peak_lr}
-    rates |= {rate.peak_lr for rate in result.points.unstable}
+    cells = [cell for cell in result.cells if _has_rate(cell)]
+    epochs = sorted({cell.epochs for cell in cells if cell.epochs})
+    rates = {rate.peak_lr for cell in cells for rate in cell.tried if rate.peak_lr}
+    rates |= {rate.peak_lr for rate in result.points.unstable if 0 < rate.peak_lr < math.inf}
     for panel in panels:
         panel.set_xscale("log")
         panel.set_yscale("log")

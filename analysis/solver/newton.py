@@ -32,12 +32,14 @@ class Minima:
     """Shape (R,): whether no step leads further down."""
 
 
-def minimise(design: Design, theta: Floats, y: Floats, weights: Floats) -> Minima:
+def minimise(
+    design: Design, theta: Floats, y: Floats, weights: Floats, *, most_steps: int = _MAX_ITERATIONS
+) -> Minima:
     """Returns the minima reached from `theta` (R, p); `y` and `weights` are (R, n), or (1, n) for all members alike."""
     rows = y.shape[1]
     at_once = max(1, _ELEMENTS_AT_ONCE // max(1, rows))
     parts = [
-        _minimise(design, theta[some], _own(y, some), _own(weights, some))
+        _minimise(design, theta[some], _own(y, some), _own(weights, some), most_steps)
         for some in (slice(i, i + at_once) for i in range(0, len(theta), at_once))
     ]
     if not parts:
@@ -53,7 +55,7 @@ def _own(values: Floats, some: slice | npt.NDArray[np.intp]) -> Floats:
     return values if len(values) == 1 else values[some]
 
 
-def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats) -> Minima:
+def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats, most_steps: int) -> Minima:
     """Members leave the batch as they finish, so that stragglers cost little."""
     theta = theta.copy()
     for pull in design.pulls:
@@ -67,7 +69,7 @@ def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats) -> Mini
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         at = design.derivatives(theta, y, weights, exact=False)
         cost[:] = at.cost
-        for iteration in range(_MAX_ITERATIONS):
+        for iteration in range(most_steps):
             exact = iteration >= _REWEIGHTED_STEPS
             if iteration == _REWEIGHTED_STEPS:
                 at = design.derivatives(theta[active], _own(y, active), _own(weights, active), exact=True)
@@ -96,7 +98,7 @@ def _step(design: Design, at: Derivatives, damping: Floats) -> Floats:
     gradient[:, held] = 0.0
     hessian[:, held] = 0.0
     hessian[:, :, held] = 0.0
-    places = np.arange(gradient.shape[1])
+    places: npt.NDArray[np.intp] = np.arange(gradient.shape[1], dtype=np.intp)
     diagonal = np.maximum(np.abs(hessian[:, places, places]), 1e-12)
     hessian[:, places, places] += damping[:, None] * diagonal + held
     step = -solve(hessian, gradient)

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.laws import Floats
 from analysis.solver.design import Design, huber
 
-_TRIED = {1: 96, 2: 48, 3: 18, 4: 10}
+_TRIED = {1: 96, 2: 48, 3: 14, 4: 7}
 """Values of each exponent or shape, by how many there are; fewer when there are more."""
 _SEEDS = 8
 _CANDIDATES = 48

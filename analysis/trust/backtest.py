@@ -3,6 +3,7 @@
 An extrapolation is worth what such predictions were worth; the report prints this beside every one.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -121,7 +122,7 @@ def _predict(
     law: Law, rows: Rows, measured: Rows, later: Rows, cut: float, *, delta: float | None, priors: tuple[Prior, ...],
     level: float,
 ) -> list[Prediction]:  # fmt: skip
-    """Returns predictions of `later`; the scatter is that of the `measured` runs, of which an envelope has many samples."""
+    """Returns predictions of `later`; the scatter is that of the `measured` runs, not of an envelope's samples."""
     fitted = rows.fit(law, delta=delta, priors=priors)
     if not fitted.converged[0]:
         return []
@@ -140,7 +141,10 @@ def _predict(
     predicted = elsewhere.residuals(theta, np.zeros(1))[0]
     half = t_quantile((1 + level) / 2, freedom) * sd
     return [
-        Prediction(log_compute=float(c), factor=float(np.exp(c) / cut), log_loss=float(y), log_predicted=float(p), half_width=float(h))
+        Prediction(
+            log_compute=float(c), factor=float(np.exp(c) / cut), log_loss=float(y), log_predicted=float(p),
+            half_width=float(h),
+        )
         for c, y, p, h in zip(later.log_compute, later.log_loss, predicted, half, strict=True)
         if np.isfinite(p)
     ]  # fmt: skip
@@ -148,7 +152,7 @@ def _predict(
 
 def _bins(predictions: Sequence[Prediction]) -> tuple[FactorBin, ...]:
     bins: list[FactorBin] = []
-    for low, high in zip(_EDGES[:-1], _EDGES[1:], strict=True):
+    for low, high in itertools.pairwise(_EDGES):
         inside = [p for p in predictions if low <= p.factor < high]
         if inside:
             errors = np.array([p.error for p in inside])
@@ -166,7 +170,7 @@ def _bins(predictions: Sequence[Prediction]) -> tuple[FactorBin, ...]:
 
 
 def widening(backtest: BackTest | None, factor: float, level: float) -> float:
-    """Returns by how much prediction intervals at an extrapolation factor must be widened to have held in the back-test.
+    """Returns by how much prediction intervals at an extrapolation factor are to be widened, to have held before.
 
     1 where they held well enough, where too little was predicted to say, and inside the sampled range.
     """

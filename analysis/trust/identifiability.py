@@ -38,9 +38,9 @@ def identifiability(law: Law, rows: Rows, best: FitBatch, *, delta: float | None
     worst = None
     if len(free) > 1:
         off = np.abs(correlation - np.diag(np.diag(correlation)))
-        i, j = np.unravel_index(int(np.argmax(off)), off.shape)
+        i, j = divmod(int(np.argmax(off)), len(free))
         names = law.parameters
-        worst = (names[free[i]], names[free[j]], float(correlation[i, j]))
+        worst = (names[int(free[i])], names[int(free[j])], float(correlation[i, j]))
     values = rows.log_values
     has_both = "params" in values
     return Identifiability(

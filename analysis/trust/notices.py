@@ -109,14 +109,14 @@ def _of_trust(result: ScalingFit) -> Iterator[Notice]:
     if known and known.data_per_param_decades is not None and known.data_per_param_decades < _NARROW_DECADES:
         yield Notice(
             code="narrow_design",
-            text=f"D/N varies by a factor of {10**known.data_per_param_decades:.3g} only: size and data are told apart by "
-            "the form of the law more than by the runs; add runs of one size with other amounts of data",
+            text=f"D/N varies by a factor of {10**known.data_per_param_decades:.3g} only: size and data are told apart "
+            "by the form of the law more than by the runs; add runs of one size with other amounts of data",
         )
     if known and known.most_correlated and abs(known.most_correlated[2]) > _ENTANGLED:
         one, other, value = known.most_correlated
         yield Notice(
             code="entangled",
-            text=f"{one} and {other} are correlated to {value:.4f}: each by itself is hardly known, the law they give is",
+            text=f"{one} and {other} are correlated to {value:.4f}: each by itself is hardly known, their law is",
         )
     away = outliers(fit.residuals)
     if away.any() and len(fit.residuals) > 10:
@@ -131,7 +131,8 @@ def _of_trust(result: ScalingFit) -> Iterator[Notice]:
     if best and own and own.held_out_rms and best.held_out_rms and own.held_out_rms > 1.5 * best.held_out_rms + 1e-4:
         yield Notice(
             code="another_form_predicts_better",
-            text=f"{best.name} predicts held-out runs better ({best.held_out_rms:.2%} against {own.held_out_rms:.2%} rms)",
+            text=f"{best.name} predicts held-out runs better ({best.held_out_rms:.2%} rms against "
+            f"{own.held_out_rms:.2%})",
         )
     bad = [
         b for b in (trust.backtest.bins if trust.backtest else ()) if b.coverage < _BAD_COVERAGE and b.predictions >= 5
@@ -140,9 +141,9 @@ def _of_trust(result: ScalingFit) -> Iterator[Notice]:
         worst = min(bad, key=lambda b: b.coverage)
         yield Notice(
             code="backtest_misses",
-            text=f"in the back-test only {worst.coverage:.0%} of the runs {worst.low:g} x or more beyond a cut lay within "
-            f"their {fit.level:.0%} prediction interval (rms error {worst.rms_error:.2%}): prediction intervals beyond the runs "
-            "are widened to what would have held",
+            text=f"in the back-test only {worst.coverage:.0%} of the runs {worst.low:g} x or more beyond a cut lay "
+            f"within their {fit.level:.0%} prediction interval (rms error {worst.rms_error:.2%}): prediction intervals "
+            "beyond the runs are widened to what would have held",
         )
 
 
@@ -155,15 +156,15 @@ def _of_estimators(result: ScalingFit) -> Iterator[Notice]:
         if None not in bounds and ((one.low or 0) > (other.high or 0) or (other.low or 0) > (one.high or 0)):
             yield Notice(
                 code="estimators_disagree",
-                text=f"the best size grows as C^{one.value:.3f} by the isoFLOP minima and as C^{other.value:.3f} by the "
-                "surface, and their intervals do not meet: one of the two does not describe these runs",
+                text=f"the best size grows as C^{one.value:.3f} by the isoFLOP minima and as C^{other.value:.3f} by "
+                "the surface, and their intervals do not meet: one of the two does not describe these runs",
             )
     edges = [b for b in (result.isoflop.budgets if result.isoflop else ()) if b.refused == "edge_minimum"]
     if edges:
         yield Notice(
             code="edge_minimum",
-            text=f"{len(edges)} budgets have their least loss at the smallest or largest size run; their optimum was not "
-            "seen and is not used",
+            text=f"{len(edges)} budgets have their least loss at the smallest or largest size run; their optimum was "
+            "not seen and is not used",
         )
 
 

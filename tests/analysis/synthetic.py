@@ -2,12 +2,13 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from analysis.laws import LAWS
 from analysis.tables.points import PointSet, points_from_records
 from analysis.tables.table_file import points_from_table
 from sweeps.cost import Cost
@@ -16,7 +17,11 @@ from sweeps.record import Outcome, RunRecord, Status
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 
 REFERENCE = Path(__file__).resolve().parents[2] / "sweeps" / "reference" / "jft4b_nfnet_loss.csv"
-CHINCHILLA = Path(__file__).resolve().parents[3] / "shared" / "data" / "chinchilla_isoflop_points.csv"
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+CHINCHILLA = SHARED_DATA / "chinchilla_isoflop_points.csv"
+PORIAN_POINTS = SHARED_DATA / "porian_isoflop_points.csv"
+PORIAN_OPTIMA = SHARED_DATA / "porian_isoflop_optima.csv"
+PORIAN_PUBLISHED = SHARED_DATA / "porian_published_exponents.csv"
 REFERENCE_COLUMNS = {"loss": "loss", "core_hours": "core_hours", "epochs": "epochs", "group": "model"}
 
 SLOPE, COEFFICIENT, BEST_LR = -0.1, 6.0, 0.1
@@ -137,6 +142,53 @@ def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> Path:
     return path
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file as they are written."""
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+Values = Mapping[str, float | np.ndarray]
+
+
+def _repeated(whole: float | np.ndarray, fresh: float | np.ndarray, worth: float | np.ndarray) -> np.ndarray:
+    """arXiv:2305.16264 eq. 5: U (1 + R (1 - exp(-(D/U - 1)/R)))."""
+    repetitions = np.maximum(np.asarray(whole) / fresh - 1, 0)
+    return np.minimum(whole, fresh) * (1 + worth * (1 - np.exp(-repetitions / worth)))
+
+
+FORMULAS: dict[str, Callable[[Values, Values], np.ndarray]] = {
+    "power": lambda v, x: v["a"] * x["compute"] ** -v["b"],
+    "power_floor": lambda v, x: v["E"] + v["a"] * x["compute"] ** -v["b"],
+    "saturating": lambda v, x: v["E"] + v["a"] * (x["compute"] + v["d"]) ** -v["b"],
+    "broken": lambda v, x: (
+        v["E"] + v["a"] * x["compute"] ** -v["b"] * (1 + (x["compute"] / v["d"]) ** (1 / v["f"])) ** (-v["c"] * v["f"])
+    ),
+    "surface": lambda v, x: v["E"] + v["A"] * x["params"] ** -v["alpha"] + v["B"] * x["data"] ** -v["beta"],
+    "repeated": lambda v, x: (
+        v["E"]
+        + v["A"] * _repeated(x["params"], x["useful_params"], v["R_params"]) ** -v["alpha"]
+        + v["B"] * _repeated(x["data"], x["unique_data"], v["R_data"]) ** -v["beta"]
+    ),
+    "over_training": lambda v, x: (
+        v["E"]
+        + (v["a"] * (x["data"] / x["params"]) ** v["eta"] + v["b"] * (x["data"] / x["params"]) ** -v["eta"])
+        * (6 * x["params"] * x["data"]) ** -v["eta"]
+    ),
+}
+"""Every law as its paper writes it, (parameters, variables) -> loss: what the terms in analysis/laws.py must add up to."""
+
+TRUTHS = {
+    "power": {"a": 5.0, "b": 0.08},
+    "power_floor": {"E": 1.2, "a": 6.0, "b": 0.2},
+    "saturating": {"E": 1.0, "a": 20.0, "b": 0.3, "d": 3000.0},
+    "broken": {"E": 1.0, "a": 8.0, "b": 0.15, "c": 0.25, "d": 2e4, "f": 0.2},
+    "surface": {"E": 1.5, "A": 300.0, "B": 900.0, "alpha": 0.35, "beta": 0.33},
+    "repeated": {"E": 1.5, "A": 300.0, "B": 900.0, "alpha": 0.35, "beta": 0.33, "R_params": 5.0, "R_data": 15.0},
+    "over_training": {"E": 1.5, "a": 300.0, "b": 500.0, "eta": 0.17},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Rows (log variables, log losses) drawn from a law with known parameters."""
@@ -146,26 +198,26 @@ class Sample:
     truth: dict[str, float]
 
 
-TRUTHS = {
-    "power": {"a": 5.0, "b": 0.08},
-    "power_floor": {"E": 1.2, "a": 6.0, "b": 0.2},
-    "surface": {"E": 1.5, "A": 300.0, "B": 900.0, "alpha": 0.35, "beta": 0.33},
-}
+def variables(law: str) -> dict[str, np.ndarray]:
+    """Returns 48 rows of every variable that a law reads, over three decades of each."""
+    if LAWS[law].fits_frontier:
+        return {"compute": np.geomspace(400, 1e6, 48)}
+    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 8), np.geomspace(1e7, 1e10, 6)))
+    found = {"params": n, "data": d}
+    if law == "repeated":
+        found |= {"unique_data": np.minimum(d, 3e8), "useful_params": np.minimum(n, 3e7)}
+    return found | {"six_params_squared": 6 * n**2, "six_data_squared": 6 * d**2} if law == "over_training" else found
 
 
-def sample(law: str, *, noise: float = 0.0, random_seed: int = 0) -> Sample:
-    """Returns 48 rows of a law."""
+def sample(
+    law: str, *, noise: float = 0.0, random_seed: int = 0, truth: Mapping[str, float] | None = None
+) -> Sample:
+    """Returns 48 rows of a law, with relative noise."""
     rng = np.random.default_rng(random_seed)
-    truth = TRUTHS[law]
-    if law == "surface":
-        n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 8), np.geomspace(1e7, 1e10, 6)))
-        loss = truth["E"] + truth["A"] * n ** -truth["alpha"] + truth["B"] * d ** -truth["beta"]
-        log_values = {"params": np.log(n), "data": np.log(d)}
-    else:
-        compute = np.geomspace(400, 1e6, 48)
-        loss = truth.get("E", 0.0) + truth["a"] * compute ** -truth["b"]
-        log_values = {"compute": np.log(compute)}
-    return Sample(log_values=log_values, log_loss=np.log(loss) + noise * rng.normal(size=48), truth=truth)
+    truth = TRUTHS[law] if truth is None else dict(truth)
+    x = variables(law)
+    log_loss = np.log(FORMULAS[law](truth, x)) + noise * rng.normal(size=48)
+    return Sample(log_values={name: np.log(values) for name, values in x.items()}, log_loss=log_loss, truth=truth)
 
 
 def _with_outlier(clean: Sample) -> Sample:

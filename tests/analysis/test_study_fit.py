@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from analysis.tables.points import Point, PointSet
-from analysis.result import FitRefused, to_json
-from analysis.study_fit import FitOptions, fit_study
+from analysis.refusal import FitRefused
+from analysis.report.fit_json import to_json
+from analysis.options import FitOptions
+from analysis.study_fit import fit_study
 from sweeps.errors import StudyError
 from sweeps.record import Status
 from tests.analysis.synthetic import (
@@ -79,7 +81,9 @@ def test_reference_law() -> None:
     assert fit.n_points == len(result.frontier) == 24
     assert result.picks[0].model == "F3+"
     assert result.picks[0].epochs == pytest.approx(1.42, abs=0.01)
-    assert {notice.code for notice in result.notices} == {"epoch_cap", "cells_resampled", "not_straight"}
+    assert {notice.code for notice in result.notices} == {
+        "epoch_cap", "cells_resampled", "not_straight", "another_form_predicts_better", "backtest_misses",
+    }  # fmt: skip
 
 
 def test_a_floor_that_the_data_do_not_show_is_not_claimed() -> None:
@@ -196,7 +200,7 @@ def test_too_little_is_refused(records: list, code: str) -> None:  # type: ignor
 
 def test_an_unknown_law_lists_the_known_ones() -> None:
     """The message says what can be asked for."""
-    with pytest.raises(StudyError, match="power, power_floor, surface"):
+    with pytest.raises(StudyError, match="power, power_floor, saturating, broken, surface"):
         fit_study(reference_points(), replace(FAST, law="cubic"))
 
 

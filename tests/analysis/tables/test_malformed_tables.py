@@ -41,8 +41,8 @@ def _refuse_constant(word: str) -> None:
 def check(path: Path, content: bytes, capsys: pytest.CaptureFixture[str], *words: str) -> None:
     """Reads a file with these bytes, by its names alone and with the words."""
     path.write_bytes(content)
-    run(["--data", str(path)], capsys)
-    run(["--data", str(path), "--columns", "loss=loss", *words], capsys)
+    run(["--data", str(path), "--quick"], capsys)
+    run(["--data", str(path), "--columns", "loss=loss", *words, "--quick"], capsys)
 
 
 def _table(draw: st.DrawFn, cells: st.SearchStrategy[str]) -> list[list[str]]:
@@ -128,16 +128,22 @@ def test_awkward_text(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixt
     check(tmp_path / "a.csv", content, capsys, "group=group")
 
 
-WORDS = ([], ["--law", "power"], ["--law", "power_floor"], ["--law", "surface"], ["--budgets-flops", "1e12,1e300"],
-         ["--budgets", "400,110k"], ["--huber", "1e-3"])  # fmt: skip
+WORDS = (
+    [], ["--law", "power"], ["--law", "power_floor", "--floor", "0.9"], ["--law", "surface", "--targets", "1.5,0.1"],
+    ["--budgets-flops", "1e12,1e300"], ["--budgets", "400,110k"], ["--huber", "1e-3"], ["--law", "repeated"],
+    ["--law", "over_training"], ["--law", "saturating"], ["--law", "broken"],
+)  # fmt: skip
 
 
-@given(content=spoilt_studies(), words=st.sampled_from(WORDS))
+@given(content=spoilt_studies(), words=st.sampled_from(WORDS), draws_trust=st.sampled_from([True, False, False, False]))
 @settings(max_examples=120, suppress_health_check=ANY_FOLDER)
-def test_spoilt_studies(content: bytes, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_spoilt_studies(
+    content: bytes, words: list[str], draws_trust: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Numbers that are equal, negative, huge, tiny or in the wrong order, and columns that are missing."""
     (tmp_path / "a.csv").write_bytes(content)
-    run(["--data", str(tmp_path / "a.csv"), *words], capsys)
+    quick = [] if draws_trust else ["--quick"]
+    run(["--data", str(tmp_path / "a.csv"), *words, *quick], capsys)
 
 
 @given(

@@ -1,0 +1,1 @@
+def allocation_figure(result): return None

@@ -1,0 +1,1 @@
+def backtest_figure(result): return None
