@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.estimators.best_rate import UNITS
 from analysis.fitting import Prior
 from analysis.laws import LAWS
 from analysis.options import FitOptions
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     budgets = parser.add_mutually_exclusive_group()
     budgets.add_argument("--budgets", metavar="10k,110k", help="core-hours to pick for (default: the sampled range)")
     budgets.add_argument("--budgets-flops", metavar="1e21,1e22", help="FLOPs to pick for; the law is then of FLOPs")
+    parser.add_argument("--axis", choices=tuple(UNITS), help="what the law is of (default: the compute most rows have)")
     parser.add_argument("--targets", metavar="2.5,2.2", help="losses whose compute is asked for")
     parser.add_argument("--quick", action="store_true", help="without back-test, rival forms, variants and profiles")
     # A sweep of picks leaves the file that it was asked for with as it is: typed again, it trains nothing new.
@@ -160,7 +162,9 @@ def _options(arguments: argparse.Namespace) -> FitOptions:
         raise StudyError(f"--bootstrap {arguments.bootstrap} is negative (try: --bootstrap 4000, or 0 for none)")
     if not 0.5 <= arguments.level < 1:
         raise StudyError(f"--level {arguments.level:g} is no coverage between 0.5 and 1 (try: --level 0.9)")
-    axis, budgets = None, ()
+    axis, budgets = arguments.axis, ()
+    if arguments.axis and (arguments.budgets or arguments.budgets_flops):
+        raise StudyError("--budgets and --budgets-flops say what the law is of; give them without --axis")
     if arguments.budgets:
         axis, budgets = "core_hours", tuple(parse_core_hours(word) for word in arguments.budgets.split(","))
     if arguments.budgets_flops:

@@ -20,6 +20,9 @@ __all__ = ["FitBatch", "Prior", "fit_law", "fit_many", "huber"]
 
 _STEPS_OF_A_START = 40
 """Then only the best start goes on: the others are in worse basins, or crawl along the same flat valley."""
+_LEAST_LOG_SHARE = math.log(0.01)
+_FLOORS_TRIED = (0.5, 0.8, 0.95)
+"""Parts of the least loss."""
 _ROWS_OF_A_START = 4096
 """Starts are compared on at most this many rows; only the best goes on to all of them."""
 
@@ -111,20 +114,52 @@ def fit_many(
         delta: as in fit_law.
         priors: as in fit_law; a resample draws the middle of none of them anew.
     """
-    members = max(len(log_loss), len(weights))
+    members = 0 if not len(log_loss) or not len(weights) else max(len(log_loss), len(weights))
+    if not members:
+        nothing = np.zeros(0)
+        return FitBatch(
+            parameters=dict.fromkeys(law.parameters, nothing), objective=nothing, converged=np.zeros(0, dtype=bool)
+        )
     design = Design.of(law, log_values, delta=delta)
     if law.name == "power" and delta is None and not priors:
         return _straight_lines(design, log_loss, weights)
     pinned = pulls_of(law, tuple(p for p in priors if p.sd == 0), strength=math.inf)
     first = design.inward({name: values[:1] for name, values in start.parameters.items()})
-    y = np.where(weights > 0, log_loss, 0.0) if not np.isfinite(log_loss).all() else log_loss
+    is_loss = np.isfinite(log_loss)
+    y = log_loss if is_loss.all() else np.where((weights > 0) & is_loss, log_loss, 0.0)
+    # From a term that has vanished no step leads back to where it counts.
+    least = float(np.median(log_loss[is_loss])) + _LEAST_LOG_SHARE
+    first[:, : len(law.terms)] = np.maximum(first[:, : len(law.terms)], least)
     soft = tuple(prior for prior in priors if prior.sd > 0)
     design = replace(design, pulls=pinned)
     if soft:
         strength = _information_of_a_row(design, first[0], y[0], weights[0])
         design = replace(design, pulls=(*pinned, *pulls_of(law, soft, strength=strength)))
     ended = minimise(design, np.repeat(first, members, axis=0), y, weights)
+    if "E" in law.coefficients and not ended.converged.all() and not any(p.parameter == "E" for p in priors):
+        ended = _again(design, ended, y, weights, start, law)
     return _outward(design, ended, y, weights)
+
+
+def _again(design: Design, ended: Minima, y: Floats, weights: Floats, start: FitBatch, law: Law) -> Minima:
+    """Returns the minima with those that had not arrived tried again from starts with higher floors.
+
+    Where the whole says that there is no floor and a resample that there is one, the way between is long and flat.
+    """
+    left = np.flatnonzero(~ended.converged)
+    known = {name: value[:1] for name, value in start.parameters.items()}
+    middle = np.exp(law.log_loss({name: float(value[0]) for name, value in known.items()}, design.log_values))
+    least = float(middle.min())
+    theta, cost, converged = ended.theta.copy(), ended.cost.copy(), ended.converged.copy()
+    for share in _FLOORS_TRIED:
+        pin = replace(design, pulls=pulls_of(law, (Prior(parameter="E", value=share * least),), strength=math.inf))
+        held = minimise(pin, design.inward(known), np.log(middle)[None], np.ones((1, len(middle))))
+        some_y, some_weights = (values if len(values) == 1 else values[left] for values in (y, weights))
+        found = minimise(design, np.repeat(held.theta, len(left), axis=0), some_y, some_weights)
+        better = (found.cost < cost[left]) | (found.converged & ~converged[left] & (found.cost <= cost[left] * 1.001))
+        theta[left[better]], cost[left[better]] = found.theta[better], found.cost[better]
+        converged[left[better]] = found.converged[better]
+    return Minima(theta=theta, cost=cost, converged=converged)
 
 
 def pulls_of(law: Law, priors: tuple[Prior, ...], *, strength: float) -> tuple[Pull, ...]:

@@ -23,7 +23,7 @@ class FitOptions:
     targets: tuple[float, ...] = ()
     """Losses whose compute is asked for."""
     axis: str | None = None
-    """core_hours | flops; None takes core-hours where they are known."""
+    """core_hours | flops | params | tokens; None takes the compute that most rows have."""
     level: float = LEVEL
     """Coverage that intervals are meant to have."""
     priors: tuple[Prior, ...] = ()

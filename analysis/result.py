@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from analysis.estimators.best_rate import Cell, RateTrend
+from analysis.estimators.best_rate import UNITS, Cell, RateTrend
 from analysis.estimators.downstream import Downstream
 from analysis.estimators.frontier import Curves, Envelope, HandOver
 from analysis.estimators.isoflop import IsoFlopFit
+from analysis.estimators.isoflop_loss import IsoFlopLoss
 from analysis.estimators.rate_law import RateLaw
 from analysis.fitting import Prior
 from analysis.laws import Floats, Law
@@ -16,7 +17,7 @@ from analysis.trust.backtest import BackTest
 from analysis.trust.bootstrap import SeedNoise
 from analysis.trust.forms import FormScore
 from analysis.trust.identifiability import Identifiability
-from analysis.trust.profile import Profile
+from analysis.trust.profile_curves import Profile
 from analysis.trust.sensitivity import Variant
 
 
@@ -53,7 +54,7 @@ class Fit:
 
     law: Law
     axis: str
-    """core_hours | flops: the compute it is a law of."""
+    """What it is a law of: core_hours | flops, or params | tokens where no compute is known."""
     fitted_on: str
     """interpolated envelope | measured frontier | every run."""
     parameters: dict[str, Estimate]
@@ -225,6 +226,7 @@ class ScalingFit:
     targets: tuple[Target, ...]
     allocations: tuple[AllocationEstimate, ...]
     isoflop: IsoFlopFit | None
+    isoflop_loss: IsoFlopLoss | None
     trust: Trust
     noise: SeedNoise
     notices: tuple[Notice, ...]
@@ -239,5 +241,5 @@ class ScalingFit:
 
     @property
     def compute_unit(self) -> str:
-        """core-hours | FLOPs."""
-        return "core-hours" if self.fit.axis == "core_hours" else "FLOPs"
+        """core-hours | FLOPs | parameters | examples."""
+        return UNITS[self.fit.axis]

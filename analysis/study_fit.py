@@ -15,6 +15,7 @@ from analysis.estimators.frontier import Envelope
 from analysis.estimators.frontier_fit import Frontier, fit_frontier
 from analysis.estimators.frontier_rows import has_curves
 from analysis.estimators.isoflop import fit_isoflop
+from analysis.estimators.isoflop_loss import fit_isoflop_loss
 from analysis.estimators.rate_law import RateLaw, fit_rate_law
 from analysis.estimators.rows import Rows, surface_rows
 from analysis.estimators.surface_fit import fit_surface
@@ -32,7 +33,7 @@ from analysis.trust.backtest import BackTest, RowsOf, backtest, widening
 from analysis.trust.bootstrap import seed_noise
 from analysis.trust.forms import score_forms
 from analysis.trust.identifiability import identifiability
-from analysis.trust.profile import profiles
+from analysis.trust.profile_curves import profiles
 from analysis.trust.sensitivity import variants
 
 _TRUST_ROWS = 20_000
@@ -100,6 +101,13 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
         targets=tuple(target(fitted.fit, loss, price) for loss in options.targets),
         allocations=allocations(frontier, fitted.resampled, isoflop, surface, price, level=options.level),
         isoflop=isoflop,
+        isoflop_loss=isoflop
+        and fit_isoflop_loss(
+            isoflop,
+            resamples=min(options.resamples, 1000),
+            rng=np.random.default_rng(options.seed),
+            level=options.level,
+        ),
         trust=trust,
         noise=seed_noise(cells),
         notices=(),

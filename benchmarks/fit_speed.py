@@ -55,10 +55,11 @@ class Runs:
         return {"params": np.log(self.params), "data": np.log(self.tokens)}
 
 
-def synthetic(rows: int) -> Runs:
-    """Returns runs of nine compute budgets and sizes about the best one, with 1 % noise."""
+def synthetic(rows: int, *, has_budgets: bool = True) -> Runs:
+    """Returns runs of nine compute budgets, or of any compute, and sizes about the best one, with 1 % noise."""
     rng = np.random.default_rng(0)
-    flops = np.geomspace(6e18, 3e21, 9)[rng.integers(0, 9, rows)]
+    steps = rng.integers(0, 9, rows) / 8 if has_budgets else rng.uniform(0, 1, rows)
+    flops = 6e18 * 500.0**steps
     params = 0.1 * flops**0.5 * np.exp(rng.uniform(-2, 2, rows))
     tokens = flops / (6 * params)
     loss = TRUTH["E"] + TRUTH["A"] * params ** -TRUTH["alpha"] + TRUTH["B"] * tokens ** -TRUTH["beta"]
@@ -145,7 +146,7 @@ def of_table(name: str, runs: Runs | None) -> list[Figure]:
 
 def of_many_rows() -> list[Figure]:
     """Returns what is measured on 100,000 rows."""
-    runs = synthetic(MANY_ROWS)
+    runs = synthetic(MANY_ROWS, has_budgets=False)
     fit_s, _ = cpu_seconds(lambda: fit(runs))
     rows = zip(runs.params.tolist(), runs.tokens.tolist(), runs.loss.tolist(), strict=True)
     points = PointSet(

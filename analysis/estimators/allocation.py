@@ -76,7 +76,7 @@ class Surface:
 
     def log_loss(self, log_params: Floats, log_data: Floats) -> Floats:
         """Returns log L."""
-        with np.errstate(over="ignore", divide="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             return np.log(self.E + self.A * np.exp(-self.alpha * log_params) + self.B * np.exp(-self.beta * log_data))
 
     def log_best_loss(self, log_product: float | Floats) -> Floats:

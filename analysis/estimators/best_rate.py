@@ -15,6 +15,10 @@ from analysis.tables.points import Point, PointSet
 from analysis.trust.quantiles import LEVEL, t_quantile
 
 
+UNITS = {"core_hours": "core-hours", "flops": "FLOPs", "params": "parameters", "tokens": "examples"}
+"""What a law of one variable may be of, and what it is counted in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RateTried:
     """All seeds of a cell at one learning rate and batch."""
@@ -78,8 +82,8 @@ class Cell:
         return statistics.stdev(self.best.losses) if len(self.best.losses) > 1 else None
 
     def compute(self, axis: str) -> float | None:
-        """Returns what the cell cost on an axis, `core_hours` or `flops`."""
-        return self.core_hours if axis == "core_hours" else self.flops
+        """Returns what the cell cost on an axis of UNITS."""
+        return {"core_hours": self.core_hours, "flops": self.flops, "params": self.params, "tokens": self.tokens}[axis]
 
 
 def cells_of(points: PointSet) -> tuple[Cell, ...]:

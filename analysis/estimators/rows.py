@@ -8,9 +8,13 @@ import numpy as np
 
 from analysis.estimators.allocation import Surface, data_of
 from analysis.estimators.best_rate import Cell
-from analysis.fitting import FitBatch, Prior, fit_law
-from analysis.laws import SURFACE, Floats, Law
+from analysis.fitting import FitBatch, Prior, fit_law, fit_many
+from analysis.laws import REPEATED, SURFACE, Floats, Law
 from analysis.solver.design import Design
+
+_DELTA = 1e-3
+"""Huber delta of the fits that useful parameters come from (arXiv:2203.15556 sec. 3.3)."""
+_ROUNDS, _SETTLED = 12, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,15 +89,28 @@ def _unique(cell: Cell) -> float:
 
 
 def with_useful_params(rows: Rows) -> Rows:
-    """Returns rows with U_N, the size that would be best for their distinct data, from the runs that repeat nothing.
+    """Returns rows with U_N, the size that would be best for their distinct data, by the law's own parameters.
 
-    arXiv:2305.16264 sec. 3.1 takes the surface of unrepeated runs as given, and so do we: it is fitted to those rows,
-    or to all of them where they cannot carry it.
+    U_N and the law depend on each other: the surface of the runs that repeat nothing begins, and each fit of the law
+    gives the next U_N until it stays (arXiv:2305.16264 sec. 3.1 takes a surface fitted elsewhere instead).
     """
     fresh = rows.log_values["data"] <= rows.log_values["unique_data"] + 1e-9
     base = rows.only(fresh) if fresh.sum() > 2 * len(SURFACE.parameters) else rows
-    values = base.fit(SURFACE, delta=1e-3).parameters
-    surface = Surface.of(SURFACE, {name: float(value[0]) for name, value in values.items()})
+    rows = _useful(rows, base.fit(SURFACE, delta=_DELTA), SURFACE)
+    best = rows.fit(REPEATED, delta=_DELTA)
+    ones = np.ones((1, rows.count))
+    for _ in range(_ROUNDS):
+        moved = _useful(rows, best, REPEATED)
+        change = float(np.abs(moved.log_values["useful_params"] - rows.log_values["useful_params"]).max())
+        rows = moved
+        if change < _SETTLED:
+            break
+        best = fit_many(REPEATED, rows.log_values, rows.log_loss[None], ones, start=best, delta=_DELTA)
+    return rows
+
+
+def _useful(rows: Rows, fitted: FitBatch, law: Law) -> Rows:
+    surface = Surface.of(law, {name: float(value[0]) for name, value in fitted.parameters.items()})
     # At the optimum alpha A N^-alpha = beta B D^-beta.
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.log(surface.alpha * surface.A / (surface.beta * surface.B))

@@ -90,6 +90,8 @@ def sampled_range(compute: Floats) -> tuple[float, float]:
 
 def estimate(value: float, draws: Floats | None, spread: Floats | None, level: float) -> Estimate:
     """Returns a parameter with the interval of `draws` and the standard deviation of `spread`."""
+    if draws is not None and len(draws) and np.ptp(draws) <= 1e-12 * abs(value):
+        return Estimate(value=value)  # pinned: it has no error of its own
     bounds = interval(draws, level=level) if draws is not None else None
     finite = spread[np.isfinite(spread)] if spread is not None else np.zeros(0)
     return Estimate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimators.best_rate import Cell
+from analysis.estimators.best_rate import UNITS, Cell
 from analysis.estimators.frontier import Curves, Envelope, log_losses
 from analysis.laws import Floats
 from analysis.refusal import Refusal
@@ -214,7 +214,7 @@ def _support(curves: Curves, resampled: Envelope | None, model: str, budget: flo
 
 def budget_text(budget: float, axis: str) -> str:
     """Returns a budget as people write it on its axis."""
-    return format_core_hours(budget) if axis == "core_hours" else f"{budget:.3g} FLOPs"
+    return format_core_hours(budget) if axis == "core_hours" else f"{budget:.3g} {UNITS[axis]}"
 
 
 def _refusal(fit: Fit, budget: float, factor: float, *, has_choice: bool, next_budget: str) -> Refusal | None:

@@ -12,7 +12,11 @@ from sweeps.budget import format_core_hours
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+POWER_POINTS = 10.8
+"""Type of powers of ten, whose exponents are printed at 0.7 of it."""
 Ticks = tuple[list[float], list[str]]
+_FINER = ((1, 2, 3, 5, 7), tuple(range(1, 10)), tuple(d / 10 for d in range(10, 100)))
+"""Digits tried in turn where 1, 2 and 5 give fewer than three ticks."""
 
 
 def compute_ticks(low: float, high: float, *, in_core_hours: bool) -> Ticks:
@@ -65,7 +69,7 @@ def _round_ticks(low: float, high: float, most: int, text: Callable[[float], str
         if len(ticks) <= most:
             break
     if len(ticks) < 3:
-        finer = [_multiples(low, high, digits) for digits in (range(1, 10), [d / 10 for d in range(10, 100)])]
+        finer = [_multiples(low, high, digits) for digits in _FINER]
         ticks = next((some for some in finer if len(some) >= 3), ticks)
     ticks = _thinned(ticks, most)
     return ticks, [text(tick) for tick in ticks]
@@ -121,3 +125,5 @@ def set_ticks(axes: "Axes", which: str, ticks: Sequence[float], labels: Sequence
     axis.set_ticks(list(ticks), list(labels))
     axis.set_minor_locator(NullLocator())
     axis.set_tick_params(which="both", length=3.5)
+    if any("^" in label for label in labels):
+        axis.set_tick_params(labelsize=POWER_POINTS)

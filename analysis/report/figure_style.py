@@ -36,7 +36,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "loglog",
 }
 FOOTER_POINTS = 7.5
-_FOOTER_CHARACTERS = 125
+_FOOTER_CHARACTERS_PER_INCH = 14.5
 _SYMBOLS = {"alpha": "α", "beta": "β", "eta": "η"}
 _LIGHTEST = 0.88
 """Of viridis, beyond which it is too pale on white."""
@@ -48,9 +48,10 @@ _MOST_DOTS = 50_000
 
 @functools.cache
 def _drawable(character: str) -> bool:
-    from matplotlib.font_manager import findfont, get_font
+    from matplotlib import font_manager
 
-    return bool(get_font(findfont("DejaVu Sans")).get_char_index(ord(character)))
+    fonts: Any = font_manager
+    return bool(fonts.get_font(fonts.findfont("DejaVu Sans")).get_char_index(ord(character)))
 
 
 def plain_text(text: str, *, most: int = 40) -> str:
@@ -142,11 +143,11 @@ def _map() -> Any:
     return ListedColormap(colormaps["viridis"](np.linspace(0.0, _LIGHTEST, 256)))
 
 
-def thinned(count: int) -> np.ndarray:
+def thinned(count: int) -> list[int]:
     """Returns the indices of the dots to draw, evenly chosen where there are too many."""
     if count <= _MOST_DOTS:
-        return np.arange(count)
-    return np.linspace(0, count - 1, _MOST_DOTS).astype(np.intp)
+        return list(range(count))
+    return [int(i) for i in np.linspace(0, count - 1, _MOST_DOTS)]
 
 
 def is_raster(count: int) -> bool:
@@ -161,7 +162,7 @@ def spread_out(wanted: Sequence[float], gap: float) -> list[float]:
     centres: list[float] = []
     for i in order:
         groups.append([int(i)])
-        centres.append(wanted[i])
+        centres.append(wanted[int(i)])
         # Blocks that touch become one, centred on what its members want.
         while len(groups) > 1 and centres[-1] - centres[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2:
             merged = groups[-2] + groups[-1]
@@ -182,22 +183,23 @@ def tidy(axes: "Axes") -> None:
         axes.spines[side].set_visible(False)
 
 
-def footer_text(*parts: str) -> str:
-    """Returns the parts in lines that a figure 8.4 in wide can hold."""
+def footer_text(*parts: str, width_in: float = 8.4) -> str:
+    """Returns the parts in lines that a figure so wide can hold."""
     lines: list[str] = []
     for part in parts:
-        if lines and len(lines[-1]) + len(part) <= _FOOTER_CHARACTERS:
+        if lines and len(lines[-1]) + len(part) <= _FOOTER_CHARACTERS_PER_INCH * width_in:
             lines[-1] += f"  ·  {part}"
         else:
             lines.append(part)
     return "\n".join(lines)
 
 
-def new_figure(width_in: float, height_in: float, title: str, footer: str) -> "Figure":
-    """Returns an empty figure with its title and the lines below it that say how to read its marks."""
+def new_figure(width_in: float, height_in: float, title: str, *footer: str) -> "Figure":
+    """Returns an empty figure with its title and, below it, how to read its marks."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    figure.supxlabel(footer, fontsize=FOOTER_POINTS, color=FAINT, x=0.01, ha="left", linespacing=1.5)
+    words = footer_text(*footer, width_in=width_in)
+    figure.supxlabel(words, fontsize=FOOTER_POINTS, color=FAINT, x=0.01, ha="left", linespacing=1.5)
     return figure

@@ -44,7 +44,7 @@ def to_json(result: ScalingFit) -> dict[str, Any]:
             },
             "targets": [target_json(target) for target in result.targets],
             "allocation": [allocation_json(estimate) for estimate in result.allocations],
-            "isoflop": isoflop_json(result.isoflop, result.fit.level),
+            "isoflop": isoflop_json(result.isoflop, result.isoflop_loss, result.fit.level),
             "trust": trust_json(result.trust),
             "best_peak_lr_law": None if result.rate_law is None else vars(result.rate_law),
             "downstream": None if result.downstream is None else vars(result.downstream),
@@ -81,7 +81,9 @@ def write_fit(result: ScalingFit, folder: Path) -> Path:
     every = max(1, total // _DRAWS_KEPT)
     draws = {name: [float(f"{v:.8g}") for v in values[::every]] for name, values in fit.draws.items()}
     path = folder / "fit.json"
-    path.write_text(json.dumps(to_json(result) | {"draws": draws}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(to_json(result) | {"draws": _clean(draws)}, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return path
 
 

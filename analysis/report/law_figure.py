@@ -57,16 +57,16 @@ def common_price(result: ScalingFit) -> Price | None:
 
 def drawn_picks(result: ScalingFit) -> list[Pick]:
     """Returns the picks with a loss that lie near enough to the sampled range to be shown with it."""
-    low, high = result.fit.sampled
+    low, high = result.fit.sampled[0] / _FARTHEST, result.fit.sampled[1] * _FARTHEST
     return [
         pick
         for pick in result.picks
-        if pick.predicted_loss and math.isfinite(pick.predicted_loss) and low / _FARTHEST <= pick.budget <= high * _FARTHEST
-    ]  # fmt: skip
+        if pick.predicted_loss and math.isfinite(pick.predicted_loss) and low <= pick.budget <= high
+    ]
 
 
 def law_line(result: ScalingFit) -> LawLine | None:
-    """Returns the law's best loss from the cheapest run or pick to the dearest; None for a surface without one price."""
+    """Returns the law's best loss from the cheapest run or pick to the dearest; None for a surface without a price."""
     fit = result.fit
     budgets = [pick.budget for pick in drawn_picks(result)]
     ends = min([fit.sampled[0], *budgets]) / _SLACK, max([fit.sampled[1], *budgets]) * _SLACK
@@ -109,7 +109,8 @@ def draw_law(axes: "Axes", result: ScalingFit, line: LawLine | None) -> None:
         if pick.low and pick.high:
             bar = [[max(loss - pick.low, 0.0)], [max(pick.high - loss, 0.0)]]
             axes.errorbar(
-                [pick.budget], [loss], yerr=bar, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5, alpha=0.8, zorder=6
+                [pick.budget], [loss], yerr=bar, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2.5, alpha=0.8,
+                zorder=6,
             )  # fmt: skip
         axes.scatter([pick.budget], [loss], s=26, marker="D", c="white", edgecolors=colour, linewidths=1.1, zorder=7)
 

@@ -12,10 +12,22 @@ import numpy.typing as npt
 from analysis.estimators.best_rate import Cell
 from analysis.estimators.frontier_rows import has_curves
 from analysis.laws import Floats
-from analysis.report.axis_ticks import compute_ticks, count_text, count_ticks, loss_ticks, set_ticks
+from analysis.report.axis_ticks import POWER_POINTS, compute_ticks, count_text, count_ticks, loss_ticks, set_ticks
 from analysis.report.figure_style import (
-    BLUE, FAINT, FOOTER_POINTS, INK, PALETTE, RED, ColourScale, footer_text, is_raster, model_title, source_title, thinned, tidy,
-)  # fmt: skip
+    BLUE,
+    FAINT,
+    FOOTER_POINTS,
+    INK,
+    PALETTE,
+    RED,
+    ColourScale,
+    footer_text,
+    is_raster,
+    model_title,
+    source_title,
+    thinned,
+    tidy,
+)
 from analysis.report.law_figure import LawLine, draw_law, drawn_picks, law_line, law_text
 from analysis.result import ScalingFit
 
@@ -53,14 +65,12 @@ def loss_figure(result: ScalingFit) -> "Figure | None":
         _draw_cloud(axes, result)
     draw_law(axes, result, line)
     axes.text(
-        0.025, 0.03, law_text(result), transform=axes.transAxes, va="bottom", ha="left", fontsize=10, linespacing=1.5,
-        color=INK, zorder=8,
+        0.025, 0.03, law_text(result), transform=axes.transAxes, va="bottom", ha="left", fontsize=POWER_POINTS,
+        linespacing=1.5, color=INK, zorder=8,
         bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d5d5d5", "alpha": 0.92},
     )  # fmt: skip
     _frame(axes, result, line)
-    figure.supxlabel(
-        _footer(result, line), fontsize=FOOTER_POINTS, color=FAINT, x=0.01, ha="left", linespacing=1.5
-    )
+    figure.supxlabel(_footer(result, line), fontsize=FOOTER_POINTS, color=FAINT, x=0.01, ha="left", linespacing=1.5)
     return figure
 
 
@@ -87,8 +97,8 @@ def _draw_curves(axes: "Axes", result: ScalingFit) -> None:
         face = [colour if id(cell) in frontier else "white" for cell in own]
         axes.scatter(x, y, s=34, marker=marker, c=face, edgecolors=colour, linewidths=1.2, zorder=4)
         axes.annotate(
-            _curve_title(result, name, own[0]), (x[-1], y[-1]), xytext=(7, shifts[model]), textcoords="offset points", va="center",
-            color=colour, fontweight="bold", fontsize=10, zorder=6,
+            _curve_title(result, name, own[0]), (x[-1], y[-1]), xytext=(7, shifts[model]),
+            textcoords="offset points", va="center", color=colour, fontweight="bold", fontsize=10, zorder=6,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
 
@@ -173,19 +183,21 @@ def _frame(axes: "Axes", result: ScalingFit, line: LawLine | None) -> None:
     ticks, labels = compute_ticks(low * scale, 0.9 * high * scale, in_core_hours=False)
     top.set_xticks(ticks, labels)
     top.minorticks_off()
+    top.tick_params(labelsize=POWER_POINTS)
     top.set_xlabel("training FLOPs")
 
 
 def _limit(axes: "Axes", result: ScalingFit, line: LawLine | None) -> None:
     """Sets limits that hold every cell, the law as far as it is drawn, and room for the names at the right."""
     x, y = _places(result, result.cells)
-    bounds = [(pick.low, pick.high) for pick in drawn_picks(result)] if line is not None else []
-    losses = [*(bound for pair in bounds for bound in pair if bound), *([] if line is None else line.loss)]
-    least, most = min(y.min(), *losses) if losses else y.min(), max(y.max(), *losses) if losses else y.max()
+    least, most, ends = float(y.min()), float(y.max()), x
+    if line is not None:
+        bounds = [bound for pick in drawn_picks(result) for bound in (pick.low, pick.high) if bound]
+        least, most = min([least, float(line.loss.min()), *bounds]), max([most, float(line.loss.max()), *bounds])
+        ends = np.concatenate([x, line.compute])
     most = max(most, 1.02 * least)
-    computes = x if line is None else np.concatenate([x, line.compute])
     room = 1.9 * x.max() if _is_named(result) else 1.35 * x.max()
-    axes.set_xlim(computes.min() / 1.2, max(room, computes.max() * 1.1))
+    axes.set_xlim(ends.min() / 1.2, max(room, ends.max() * 1.1))
     axes.set_ylim(least**1.12 / most**0.12, most**1.08 / least**0.08)
 
 
@@ -201,7 +213,9 @@ def _footer(result: ScalingFit, line: LawLine | None) -> str:
         run[0] += f", {len(thinned(len(result.cells))):,} of them drawn"
     if result.flops_per_core_hour:
         run.append(f"scale model, 1 core-hour = {result.flops_per_core_hour:.4g} FLOPs")
-    marks = ["filled: beats every cheaper cell" if _is_named(result) else "thin line: cells that beat every cheaper one"]
+    marks = [
+        "filled: beats every cheaper cell" if _is_named(result) else "thin line: cells that beat every cheaper one"
+    ]
     if result.noise.relative_sd is not None:
         run.append(f"{result.noise.seeds} seeds")
         if _is_named(result):

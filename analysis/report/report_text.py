@@ -1,5 +1,6 @@
 """The report on the terminal: tables that fit a hundred columns."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -228,7 +229,7 @@ def _table(title: str | None) -> Table:
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}g}"
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
 def _compute(result: ScalingFit, value: float) -> str:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from analysis.estimators.isoflop import IsoFlopFit
+from analysis.estimators.isoflop_loss import IsoFlopLoss
 from analysis.estimators.line import Line
 from analysis.result import AllocationEstimate, Estimate, Target, Trust
 
@@ -69,7 +70,7 @@ def target_json(target: Target) -> dict[str, Any]:
     return vars(target) | {"refused": None if target.refused is None else vars(target.refused)}
 
 
-def isoflop_json(fit: IsoFlopFit | None, level: float) -> dict[str, Any] | None:
+def isoflop_json(fit: IsoFlopFit | None, loss: IsoFlopLoss | None, level: float) -> dict[str, Any] | None:
     """Returns the best size of each budget, and the lines through them."""
     if fit is None:
         return None
@@ -78,6 +79,7 @@ def isoflop_json(fit: IsoFlopFit | None, level: float) -> dict[str, Any] | None:
         "noise_sd": fit.smoother.noise_sd,
         "line": _line_json(fit.line, level),
         "parabola": None if fit.parabola is None else _line_json(fit.parabola, level),
+        "loss_law": None if loss is None else {"formula": loss.law.formula, "parameters": loss.values},
         "budgets": [
             {
                 "flops": math.exp(budget.log_flops),

@@ -16,8 +16,8 @@ _LOWEST_LOG_COEFFICIENT = -25.0
 _LONGEST_STEP = 2.0
 _ELEMENTS_AT_ONCE = 1 << 15
 """Members x rows of one step, so that its arrays stay in a core's cache."""
-_SMALLEST_SLOPE = 1e-7
-"""A minimum has scaled slopes below this."""
+_NOTHING_GAINED = 1e-7
+"""Relative gain of a last step below which a member that is still moving counts as arrived."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,7 @@ class Minima:
     """Shape (R,): whether no step leads further down."""
 
 
-def minimise(
-    design: Design, theta: Floats, y: Floats, weights: Floats, *, most_steps: int = _MAX_ITERATIONS
-) -> Minima:
+def minimise(design: Design, theta: Floats, y: Floats, weights: Floats, *, most_steps: int = _MAX_ITERATIONS) -> Minima:
     """Returns the minima reached from `theta` (R, p); `y` and `weights` are (R, n), or (1, n) for all members alike."""
     rows = y.shape[1]
     at_once = max(1, _ELEMENTS_AT_ONCE // max(1, rows))
@@ -65,7 +63,7 @@ def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats, most_st
     lowest = float(np.mean(y[np.isfinite(y)])) + _LOWEST_LOG_COEFFICIENT
     active: npt.NDArray[np.intp] = np.arange(len(theta), dtype=np.intp)
     cost, converged = np.zeros(len(theta)), np.zeros(len(theta), dtype=bool)
-    damping = np.full(len(theta), 1e-3)
+    damping, gain = np.full(len(theta), 1e-3), np.full(len(theta), np.inf)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         at = design.derivatives(theta, y, weights, exact=False)
         cost[:] = at.cost
@@ -78,6 +76,7 @@ def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats, most_st
             there = design.derivatives(trial, _own(y, active), _own(weights, active), exact=exact)
             better = there.cost <= at.cost
             small = np.abs(at.cost - there.cost) <= 1e-13 * np.abs(at.cost) + 1e-300
+            gain[active] = np.where(better, at.cost - there.cost, gain[active])
             theta[active] = np.where(better[:, None], trial, theta[active])
             at = _merge(at, there, better)
             cost[active] = at.cost
@@ -89,6 +88,8 @@ def _minimise(design: Design, theta: Floats, y: Floats, weights: Floats, most_st
             active, at = active[~done], _take(at, ~done)
             if not len(active):
                 break
+    # A floor that slides towards zero has no minimum to arrive at: it has arrived when nothing is gained.
+    converged |= gain <= _NOTHING_GAINED * cost
     return Minima(theta=theta, cost=cost, converged=converged & np.isfinite(cost))
 
 

@@ -14,6 +14,8 @@ _ENTANGLED = 0.999
 _NARROW_DECADES = 0.5
 """Spread of D/N below which a surface rests on its form alone."""
 _BAD_COVERAGE = 0.7
+_POOR_FIT = 0.03
+"""Scatter of log loss beyond which seeds are no excuse."""
 
 
 def notices_of(result: ScalingFit) -> tuple[Notice, ...]:
@@ -117,6 +119,12 @@ def _of_trust(result: ScalingFit) -> Iterator[Notice]:
         yield Notice(
             code="entangled",
             text=f"{one} and {other} are correlated to {value:.4f}: each by itself is hardly known, their law is",
+        )
+    if not fit.law.fits_frontier and fit.residual_sd > _POOR_FIT:
+        yield Notice(
+            code="poor_fit",
+            text=f"{fit.law.formula} misses the runs by {fit.residual_sd:.1%} (standard deviation): its form does not "
+            "describe them; look at the rival forms and at the isoFLOP minima",
         )
     away = outliers(fit.residuals)
     if away.any() and len(fit.residuals) > 10:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.laws import LAWS
-from analysis.tables.points import PointSet, points_from_records
+from analysis.estimators.best_rate import Cell, cells_of
+from analysis.estimators.rows import Rows, compute_rows, surface_rows
+from analysis.laws import LAWS, SURFACE
+from analysis.tables.points import Point, PointSet, points_from_records
 from analysis.tables.table_file import points_from_table
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
@@ -240,3 +242,82 @@ DAMAGES: dict[str, Callable[[str], Sample]] = {
     "outlier": lambda law: _with_outlier(sample(law)),
     "one_missing": lambda law: _without_a_row(sample(law)),
 }
+
+
+def table(points: Iterable[Point], **known: object) -> PointSet:
+    """Returns points as a table without groups gives them, unless something else is known."""
+    return PointSet(**({"points": tuple(points), "set_aside": (), "source": "rows", "has_models": False} | known))  # type: ignore[arg-type]
+
+
+def runs_of_surface(
+    sizes: Iterable[float],
+    data: Iterable[float],
+    *,
+    truth: Mapping[str, float] = TRUTHS["surface"],
+    noise: float = 0.0,
+    random_seed: int = 0,
+) -> list[Point]:
+    """Returns a run of every size with every amount of data, whose loss is a surface and whose compute is 6 N D."""
+    return runs_at(((n, d) for n in sizes for d in data), truth=truth, noise=noise, random_seed=random_seed)
+
+
+def runs_at(
+    where: Iterable[tuple[float, float]],
+    *,
+    truth: Mapping[str, float] = TRUTHS["surface"],
+    noise: float = 0.0,
+    random_seed: int = 0,
+) -> list[Point]:
+    """Returns a run of a surface for each (size, data), each size a model of its own."""
+    rng = np.random.default_rng(random_seed)
+    found: list[Point] = []
+    for n, d in where:
+        loss = float(FORMULAS["surface"](truth, {"params": n, "data": d})) * math.exp(noise * rng.normal())
+        found.append(Point(model=f"n{n:.3g}", loss=loss, flops=float(6 * n * d), params=float(n), tokens=float(d)))
+    return found
+
+
+def budgets_of_surface(
+    budgets: Iterable[float],
+    *,
+    truth: Mapping[str, float] = TRUTHS["surface"],
+    sizes: int = 9,
+    span: float = 30.0,
+    off_centre: float = 1.0,
+    noise: float = 0.0,
+    random_seed: int = 0,
+) -> list[Point]:
+    """Returns isoFLOP runs: for each budget sizes over a factor of `span`, centred `off_centre` times the best one."""
+    where: list[tuple[float, float]] = []
+    for budget in budgets:
+        best = best_size(truth, budget)
+        where += [(n, budget / 6 / n) for n in best * off_centre * np.geomspace(span**-0.5, span**0.5, sizes)]
+    return runs_at(where, truth=truth, noise=noise, random_seed=random_seed)
+
+
+def best_size(truth: Mapping[str, float], budget: float) -> float:
+    """Returns the size with the least loss for a budget of 6 N D, arXiv:2203.15556 eq. 4."""
+    alpha, beta = truth["alpha"], truth["beta"]
+    g = (alpha * truth["A"] / (beta * truth["B"])) ** (1 / (alpha + beta))
+    return g * (budget / 6) ** (beta / (alpha + beta))
+
+
+def cells_on(law: str, *, noise: float = 0.0, random_seed: int = 0) -> tuple[Cell, ...]:
+    """Returns 25 cells on a law of compute, over four decades."""
+    rng = np.random.default_rng(random_seed)
+    compute = np.geomspace(1e3, 1e7, 25)
+    losses = FORMULAS[law](TRUTHS[law], {"compute": compute}) * np.exp(noise * rng.normal(size=len(compute)))
+    pairs = zip(compute.tolist(), losses.tolist(), strict=True)
+    return cells_of(table(Point(model="", loss=loss, flops=flops) for flops, loss in pairs))
+
+
+def compute_rows_of(cells: Sequence[Cell]) -> tuple[Rows, Rows]:
+    """Returns every cell as a row of a law of compute, to be fitted and to be predicted."""
+    rows = compute_rows(np.log([cell.flops or 0 for cell in cells]), np.log([cell.loss for cell in cells]))
+    return rows, rows
+
+
+def surface_rows_of(cells: Sequence[Cell]) -> tuple[Rows, Rows]:
+    """Returns every cell as a row of a surface, to be fitted and to be predicted."""
+    rows = surface_rows(cells, "flops", SURFACE)
+    return rows, rows

@@ -3,7 +3,6 @@ import random
 
 import pytest
 
-from analysis.estimators import best_rate
 from analysis.estimators.best_rate import Cell, cells_of, rate_trend
 from analysis.tables.points import points_from_records
 from sweeps.record import RunRecord, Status
@@ -104,11 +103,3 @@ def test_too_few_cells_have_no_trend() -> None:
     """Two cells of one model determine a line and nothing about its certainty."""
     records = [record(epochs=epochs) for epochs in (1.0, 2.0)]
     assert rate_trend(cells_of(points_from_records(records, study="s"))) is None
-
-
-@pytest.mark.parametrize("freedom", [3, 5, 10, 100])
-def test_the_t_quantile_is_students(freedom: int) -> None:
-    """The closed form agrees with SciPy to a per cent."""
-    from scipy.stats import t
-
-    assert best_rate._t_quantile(freedom) == pytest.approx(float(t.ppf(0.975, freedom)), rel=0.01)

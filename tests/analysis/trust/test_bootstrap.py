@@ -1,16 +1,23 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.estimators.best_rate import cells_of
+from analysis.estimators.frontier import curves_of, envelope, log_losses
 from analysis.trust.bootstrap import (
+    case_weights,
+    correlation_squared,
     frontier_weights,
     has_seeds,
-    interval,
+    published_weights,
     resample_cells,
     resample_seeds,
+    residual_losses,
     seed_noise,
 )
-from analysis.estimators.frontier import curves_of, envelope, log_losses
 from tests.analysis.synthetic import reference_points, study_points, study_records
 
 NOISE = 0.02
@@ -78,8 +85,39 @@ def test_frontier_weights_keep_only_what_beats_the_cheaper_rows() -> None:
     assert frontier_weights(log_loss, weights).tolist() == [[1, 1, 0, 1], [1, 0, 2, 1]]
 
 
-def test_intervals_need_draws() -> None:
-    """Few draws, or only failed ones, give no interval."""
-    assert interval(np.arange(5.0)) is None
-    assert interval(np.full(100, np.nan)) is None
-    assert interval(np.linspace(0.0, 1.0, 1001)) == pytest.approx((0.025, 0.975))
+@given(st.integers(1, 30), st.integers(1, 40))
+def test_every_resample_draws_as_many_rows_as_there_are(rows: int, resamples: int) -> None:
+    """Whole numbers that add up to the rows, by either generator."""
+    for weights in (case_weights(rows, resamples, np.random.default_rng(0)), published_weights(rows, resamples)):
+        assert weights.shape == (resamples, rows)
+        assert (weights == weights.astype(int)).all() and (weights >= 0).all()
+        assert (weights.sum(axis=1) == rows).all()
+
+
+def test_published_resamples_are_those_of_the_legacy_generator() -> None:
+    """Drawing row numbers one resample after the other, seed 42, as the notebook of arXiv:2404.10102 does."""
+    legacy = np.random.RandomState(42)
+    drawn = [legacy.choice(7, 7, replace=True) for _ in range(5)]
+    assert published_weights(7, 5).tolist() == [[float((row == i).sum()) for i in range(7)] for row in drawn]
+
+
+def test_resampled_residuals_scatter_as_the_rows_do() -> None:
+    """Losses are the law plus residuals of the other rows, centred; the few that are zero by construction are not drawn."""
+    rng = np.random.default_rng(0)
+    predicted = np.linspace(1.0, 0.5, 200)
+    residual = 0.02 * rng.normal(size=200)
+    residual[:5] = 0.0
+    drawn = residual_losses(predicted, predicted + residual, 5, 1000, rng)
+    assert drawn.shape == (1000, 200)
+    assert (drawn - predicted).std() == pytest.approx(residual[5:].std(), rel=0.02)
+    assert (drawn - predicted).mean() == pytest.approx(0.0, abs=1e-4)
+    mean = residual[5:].mean()
+    assert set(np.round(drawn[0] - predicted, 12)) <= set(np.round(residual[5:] - mean, 12))
+
+
+def test_r_squared_is_numpys() -> None:
+    """The squared correlation; no number where nothing varies."""
+    x, y = np.random.default_rng(0).normal(size=(2, 30))
+    assert correlation_squared(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+    assert math.isnan(correlation_squared(x, np.ones(30)))
+    assert math.isnan(correlation_squared(x[:1], y[:1]))

@@ -1,0 +1,127 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.estimators.best_rate import cells_of
+from analysis.estimators.rows import compute_rows, surface_rows
+from analysis.fitting import Prior
+from analysis.laws import OVER_TRAINING, POWER, REPEATED, SURFACE
+from analysis.tables.points import Point
+from tests.analysis.synthetic import (
+    TRUTHS,
+    best_size,
+    runs_of_surface,
+    sample,
+    study_points,
+    study_records,
+    table,
+)
+
+SIZES, DATA = np.geomspace(1e6, 1e9, 6), np.geomspace(1e7, 1e10, 5)
+
+
+def test_rows_of_compute() -> None:
+    """Each loss is a row of its own."""
+    rows = compute_rows(np.array([1.0, 2.0]), np.array([0.5, 0.4]))
+    assert rows.count == 2
+    assert rows.log_values["compute"].tolist() == rows.log_compute.tolist() == [1.0, 2.0]
+    assert rows.owner.tolist() == [0, 1]
+    assert rows.only(np.array([False, True])).log_loss.tolist() == [0.4]
+
+
+def test_every_run_is_a_row_in_the_order_it_was_given() -> None:
+    """Whatever the compute, the rows of a surface come as the table had them."""
+    points = runs_of_surface(SIZES, DATA)
+    order = np.random.default_rng(0).permutation(len(points))
+    shuffled = [points[i] for i in order]
+    rows = surface_rows(cells_of(table(shuffled)), "flops", SURFACE)
+    assert np.exp(rows.log_loss) == pytest.approx([p.loss for p in shuffled])
+    assert np.exp(rows.log_values["params"]) == pytest.approx([p.params for p in shuffled])
+    assert np.exp(rows.log_values["data"]) == pytest.approx([p.tokens for p in shuffled])
+    assert np.exp(rows.log_compute) == pytest.approx([p.flops for p in shuffled])
+
+
+def test_seeds_of_a_cell_are_rows_with_one_owner() -> None:
+    """Each seed at the best rate counts, and all of a cell are resampled together."""
+    cells = cells_of(study_points(study_records(seeds=3, noise=0.01)))
+    rows = surface_rows(cells, "core_hours", SURFACE)
+    assert rows.count == 3 * len(cells)
+    assert np.bincount(rows.owner).tolist() == [3] * len(cells)
+    for i in range(len(cells)):
+        assert len(set(rows.log_values["params"][rows.owner == i])) == 1
+
+
+def test_cells_without_size_or_data_are_left_out() -> None:
+    """They cannot carry a surface, and their neighbours keep their owners."""
+    points = runs_of_surface(SIZES, DATA)
+    lame = [replace(points[0], params=None), replace(points[1], tokens=None), *points[2:]]
+    rows = surface_rows(cells_of(table(lame)), "flops", SURFACE)
+    assert rows.count == len(points) - 2
+    assert sorted(set(rows.owner.tolist())) == list(range(len(points) - 2))
+
+
+def test_a_fit_of_rows_is_the_fit_of_the_law() -> None:
+    """Rows of a known surface give it back, by every law that it obeys, and priors are passed on."""
+    rows = surface_rows(cells_of(table(runs_of_surface(SIZES, DATA))), "flops", SURFACE)
+    found = rows.fit(SURFACE, delta=1e-3)
+    for name, value in TRUTHS["surface"].items():
+        assert found.parameters[name][0] == pytest.approx(value, rel=1e-6), name
+    pinned = rows.fit(SURFACE, delta=1e-3, priors=(Prior(parameter="E", value=1.4),))
+    assert pinned.parameters["E"][0] == pytest.approx(1.4)
+    even = TRUTHS["surface"] | {"alpha": 0.3, "beta": 0.3}
+    rows = surface_rows(cells_of(table(runs_of_surface(SIZES, DATA, truth=even))), "flops", OVER_TRAINING)
+    assert rows.fit(OVER_TRAINING, delta=None).parameters["eta"][0] == pytest.approx(0.15, rel=1e-6)
+
+
+def test_the_design_reads_the_rows() -> None:
+    """The solver sees the same variables."""
+    known = sample("power")
+    rows = compute_rows(known.log_values["compute"], known.log_loss)
+    design = rows.design(POWER, delta=None)
+    assert design.log_values["compute"].tolist() == known.log_values["compute"].tolist()
+
+
+def repeated_runs(data: np.ndarray, pool: float) -> list[Point]:
+    """Runs of a surface; those that see more than the pool lose two per cent."""
+    points = [replace(p, unique_tokens=min(p.tokens or 0, pool)) for p in runs_of_surface(SIZES, data)]
+    return [replace(p, loss=p.loss * (1.0 if p.tokens == p.unique_tokens else 1.02)) for p in points]
+
+
+def test_useful_params_are_the_best_size_for_the_distinct_data() -> None:
+    """U_N is the size whose best amount of data is U, never more than the run's own size (arXiv:2305.16264 sec. 3.1)."""
+    # Repeated runs lose a little against the surface of fresh ones, on which U_N rests.
+    rows = surface_rows(cells_of(table(repeated_runs(np.geomspace(1e7, 1e10, 7), 1e9))), "flops", REPEATED)
+    for n, unique, useful in zip(
+        *(np.exp(rows.log_values[name]) for name in ("params", "unique_data", "useful_params")), strict=True
+    ):
+        assert useful == pytest.approx(min(n, _size_for(unique)), rel=1e-4)
+
+
+def test_fresh_runs_with_two_amounts_of_data_carry_no_surface() -> None:
+    """Twelve fresh runs that leave B, beta and E free are not enough: U_N then rests on all runs."""
+    rows = surface_rows(cells_of(table(repeated_runs(np.geomspace(1e7, 1e10, 5), 3e8))), "flops", REPEATED)
+    values = {name: float(value[0]) for name, value in rows.fit(SURFACE, delta=1e-3).parameters.items()}
+    balance = math.log(values["alpha"] * values["A"] / (values["beta"] * values["B"]))
+    useful = (balance + values["beta"] * rows.log_values["unique_data"]) / values["alpha"]
+    assert rows.log_values["useful_params"] == pytest.approx(
+        np.minimum(useful, rows.log_values["params"]), rel=1e-3
+    )
+
+
+def _size_for(data: float) -> float:
+    """The N whose compute-optimal D is `data`, by bisection on the budget."""
+    low, high = 1.0, 1e40
+    for _ in range(200):
+        budget = math.sqrt(low * high)
+        wanted = budget / 6 / best_size(TRUTHS["surface"], budget)
+        low, high = (budget, high) if wanted < data else (low, budget)
+    return best_size(TRUTHS["surface"], low)
+
+
+def test_distinct_data_are_never_more_than_all_data() -> None:
+    """A table that names a pool larger than what was seen repeats nothing."""
+    points = [replace(p, unique_tokens=1e12) for p in runs_of_surface(SIZES, DATA)]
+    rows = surface_rows(cells_of(table(points)), "flops", SURFACE)
+    assert (rows.log_values["unique_data"] == rows.log_values["data"]).all()
