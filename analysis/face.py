@@ -5,7 +5,6 @@ It says what analysis/fit_scaling.py says, word for word: the options of the one
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,12 @@ from analysis.fitting import Prior
 from analysis.laws import LAWS, Law
 from analysis.options import FitOptions
 from analysis.result import Pick, ScalingFit
-from analysis.study_fit import fit_study
+from analysis.study_fit import fit_study, pick_for
 from analysis.tables.columns import parse_columns
 from analysis.tables.filters import parse_filters
 from analysis.tables.formats import Table
 from analysis.tables.points import PointSet
 from analysis.tables.table_file import points_from_rows, points_from_table
-from analysis.trust.backtest import widening
 from analysis.trust.quantiles import LEVEL
 from sweeps.budget import parse_core_hours
 from sweeps.errors import StudyError
@@ -93,7 +91,7 @@ def pick(result: ScalingFit, *, core_hours: float | str | None = None, flops: fl
                 f"the law is of {result.compute_unit}, and no one number turns {axis} into them (try: fit(..., {word}))"
             )
         budget = budget / scale if axis == "flops" else budget * scale
-    return _pick(result, budget)
+    return pick_for(result, budget)
 
 
 def figures(result: ScalingFit) -> "dict[str, Figure]":
@@ -107,37 +105,15 @@ def figures(result: ScalingFit) -> "dict[str, Figure]":
         return {name: figure for name, draw in FIGURES.items() if (figure := draw(result)) is not None}
 
 
-def _pick(result: ScalingFit, budget: float) -> Pick:
-    """Returns the pick of the same rows, law and resamples, which are drawn again: every draw is deterministic."""
-    fitted = result.fit
-    options = FitOptions(
-        law=fitted.law.name,
-        huber=None if fitted.is_least_squares else fitted.huber_delta,
-        resamples=fitted.resamples,
-        budgets=(budget,),
-        axis=fitted.axis,
-        level=fitted.level,
-        priors=fitted.priors,
-        resample="residuals" if fitted.interval_method == "residuals" else None,
-        has_trust=False,
-    )
-    (found,) = fit_study(result.points, options).picks
-    by = widening(result.trust.backtest, found.extrapolation_factor, fitted.level)
-    middle, low, high = found.predicted_loss, found.low, found.high
-    if by == 1.0 or not middle or not low or not high:
-        return found
-    return replace(found, low=middle * (low / middle) ** by, high=middle * (high / middle) ** by, widened_by=by)
-
-
 def _points(table: Any, columns: Mapping[str, str] | None, filters: str | Sequence[str], study: str | None) -> PointSet:
     kept = parse_filters([filters] if isinstance(filters, str) else filters)
     named = None if columns is None else parse_columns([f"{kind}={column}" for kind, column in columns.items()])
     if table is None:
         if named or kept:
             raise StudyError("columns and filters describe a table; give one (try: fit('runs.csv', columns={...}))")
-        from analysis.fit_scaling import _recorded_points  # pyright: ignore[reportPrivateUsage]
+        from analysis.fit_scaling import recorded_points
 
-        return _recorded_points(study, None)
+        return recorded_points(study, None)
     if study is not None:
         raise StudyError("study names runs recorded here; give it without a table (try: fit(study='scale_model'))")
     if isinstance(table, str | Path):

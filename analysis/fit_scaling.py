@@ -112,7 +112,7 @@ def _points(arguments: argparse.Namespace) -> PointSet:
     if arguments.data is None and arguments.mlflow is None:
         if arguments.columns or arguments.filter:
             raise StudyError("--columns and --filter describe a table; add --data FILE or --mlflow URI")
-        return _recorded_points(arguments.study, arguments.cohort)
+        return recorded_points(arguments.study, arguments.cohort)
     if arguments.study or arguments.cohort:
         raise StudyError("--study and --cohort read runs.sqlite; give them without --data and --mlflow")
     words = [*(arguments.columns or ()), *([f"loss={arguments.metric}"] if arguments.metric else ())]
@@ -129,7 +129,7 @@ def _points(arguments: argparse.Namespace) -> PointSet:
     return points_from_mlflow(arguments.mlflow, arguments.experiment, columns=columns, filters=filters)
 
 
-def _recorded_points(study: str | None, cohort: str | None) -> PointSet:
+def recorded_points(study: str | None, cohort: str | None) -> PointSet:
     """Returns the points of a study in runs.sqlite, by default the one that a run was started in last."""
     from tracking.paths import project_paths
     from tracking.run_table import list_studies, read_records

@@ -18,7 +18,7 @@ from analysis.solver.seeds import seeds
 
 __all__ = ["FitBatch", "Prior", "fit_law", "fit_many", "huber"]
 
-_STEPS_OF_A_START = 40
+_STEPS_OF_A_START = 16
 """Then only the best start goes on: the others are in worse basins, or crawl along the same flat valley."""
 _LEAST_LOG_SHARE = math.log(0.01)
 _FLOORS_TRIED = (0.5, 0.8, 0.95)

@@ -61,7 +61,11 @@ class Fit:
     priors: tuple[Prior, ...]
     """What was pinned, or pulled, beforehand."""
     draws: dict[str, Floats]
-    """Parameters of every resample whose fit succeeded; empty without resamples."""
+    """Parameters of every resample whose fit succeeded, so moved that they cover; empty without resamples."""
+    case_draws: dict[str, Floats]
+    """The same as they were drawn, where `draws` were moved about the fit and shrunk; empty where they were not."""
+    shrink: float
+    """How much."""
     rivals: tuple[Rival, ...]
     """Other forms of a law of compute; empty for surfaces."""
     n_points: int
@@ -238,6 +242,10 @@ class ScalingFit:
     """Downstream error as a function of loss; missing where no error was given."""
     flops_per_core_hour: float | None
     """The scale of the study: missing unless it is one number for all cells."""
+    surface: Fit | None
+    """The law itself where it is a surface, or one beside a law of compute; missing where the runs carry none."""
+    resampled: Envelope | None
+    """The envelope in each resample; missing without one."""
 
     @property
     def compute_unit(self) -> str:

@@ -82,9 +82,6 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
     isoflop = fit_isoflop(cells, rng=np.random.default_rng(options.seed))
     is_named = points.study is not None or "group" in dict(points.columns)
     is_drawn = is_named and has_curves(frontier.curves, has_models=points.has_models)
-    scale = _scale(cells)
-    budgets = options.budgets or _sampled_budgets(points, fitted.fit)
-    market = _market(cells, axis, price, rates, has_names=is_named) if price else None
     trust = _trust(law, fitted, cells, axis, options, price)
     result = ScalingFit(
         points=points,
@@ -94,12 +91,9 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
         lower=frontier.lower,
         fit=fitted.fit,
         crossings=crossings(frontier, fitted.resampled, level=options.level) if is_drawn else (),
-        picks=tuple(
-            _widened(_pick(fitted, frontier, points, market, surface, budget, scale), trust.backtest, options.level)
-            for budget in budgets
-        ),
+        picks=(),
         targets=tuple(target(fitted.fit, loss, price) for loss in options.targets),
-        allocations=allocations(frontier, fitted.resampled, isoflop, surface, price, level=options.level),
+        allocations=allocations(frontier, isoflop, surface, price, level=options.level),
         isoflop=isoflop,
         isoflop_loss=isoflop
         and fit_isoflop_loss(
@@ -116,9 +110,35 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
         downstream=fit_downstream(
             cells, resamples=min(options.resamples, 1000), rng=np.random.default_rng(options.seed), level=options.level
         ),
-        flops_per_core_hour=scale,
+        flops_per_core_hour=_scale(cells),
+        surface=surface,
+        resampled=fitted.resampled,
     )
+    budgets = options.budgets or _sampled_budgets(points, fitted.fit)
+    result = replace(result, picks=tuple(pick_for(result, budget) for budget in budgets))
     return replace(result, notices=notices.notices_of(result))
+
+
+def pick_for(result: ScalingFit, budget: float) -> Pick:
+    """Returns the pick of a fit for one budget on its axis; nothing is fitted or drawn anew."""
+    fit, points, scale = result.fit, result.points, result.flops_per_core_hour
+    price = _price(result.cells, fit.axis)
+    if fit.law.fits_frontier:
+        sweep = f"make sweep BUDGET={{budget}} STUDY={points.study}"
+        remedy = sweep if points.study else "add cells that cost about {budget}"
+        pick = frontier_pick(fit, result.cells, result.curves, result.resampled, budget, next_budget=remedy)
+        if result.surface is not None and price and (at := optimum_at(result.surface, price, budget)):
+            both = [finite_exp(value) for value in at]
+            pick = replace(pick, continuous=(both[0], both[1]) if both[0] and both[1] else None)
+    else:
+        assert price is not None, "a surface has priced cells"
+        is_named = points.study is not None or "group" in dict(points.columns)
+        market = _market(result.cells, fit.axis, price, result.rate_law, has_names=is_named)
+        pick = surface_pick(fit, market, budget)
+    if scale:
+        other = {"flops": budget * scale} if fit.axis == "core_hours" else {"core_hours": budget / scale}
+        pick = replace(pick, **other)
+    return _widened(pick, result.trust.backtest, fit.level)
 
 
 def _fitted(law: Law, frontier: Frontier, options: FitOptions) -> _Fitted:
@@ -174,26 +194,6 @@ def _market(cells: Sequence[Cell], axis: str, price: Price, rates: RateLaw | Non
         counts_epochs=all(cell.tokens is None for cell in priced),
         rates=rates,
     )
-
-
-def _pick(
-    fitted: _Fitted, frontier: Frontier, points: PointSet, market: Market | None, surface: Fit | None, budget: float,
-    scale: float | None,
-) -> Pick:  # fmt: skip
-    fit = fitted.fit
-    if fit.law.fits_frontier:
-        sweep = f"make sweep BUDGET={{budget}} STUDY={points.study}"
-        remedy = sweep if points.study else "add cells that cost about {budget}"
-        pick = frontier_pick(fit, frontier.cells, frontier.curves, fitted.resampled, budget, next_budget=remedy)
-        if surface is not None and market is not None and (at := optimum_at(surface, market.price, budget)):
-            both = [finite_exp(value) for value in at]
-            pick = replace(pick, continuous=(both[0], both[1]) if both[0] and both[1] else None)
-    else:
-        assert market is not None, "a surface has priced cells"
-        pick = surface_pick(fit, market, budget)
-    if scale and fit.axis == "core_hours":
-        return replace(pick, flops=budget * scale)
-    return replace(pick, core_hours=budget / scale) if scale else pick
 
 
 def _widened(pick: Pick, backtest: BackTest | None, level: float) -> Pick:

@@ -181,6 +181,9 @@ def of_allocations(study: Study, result: ScalingFit) -> Covered:
         off = line.at(x) - math.log(study.truth.best_params(budget)) if line else 0.0
         half = line.half_width(x, LEVEL) if line else None
         found[f"isoflop/best_size_{where}"] = covers(abs(off), 0.0, half)
+        bounds = result.isoflop_loss.best_loss(budget)[1] if result.isoflop_loss else None
+        best = study.truth.loss(study.truth.best_params(budget), budget)
+        found[f"isoflop/mean_loss_{where}"] = covers(best, *(bounds or (None, None)))
     return found
 
 

@@ -18,7 +18,7 @@ class Figure:
     name: str
     value: float | None
     """Missing where it could not be measured."""
-    bar: float | None
+    bar: float | str | None
     """Absent: told for information."""
     unit: str
 
@@ -37,8 +37,14 @@ def write_result(name: str, figures: Sequence[Figure], *, command: str, folder: 
     path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     for item in figures:
         value = "not measured" if item.value is None else f"{item.value:.4g} {item.unit}"
-        print(f"{item.name:<36} {value:<20}" + ("" if item.bar is None else f" bar {item.bar:g} {item.unit}"))
+        print(f"{item.name:<36} {value:<20}" + _against(item))
     return path
+
+
+def _against(item: Figure) -> str:
+    if item.bar is None:
+        return ""
+    return f" bar {item.bar}" if isinstance(item.bar, str) else f" bar {item.bar:g} {item.unit}"
 
 
 def machine() -> str:

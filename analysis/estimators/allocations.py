@@ -6,7 +6,6 @@ import numpy as np
 
 from analysis.estimators.allocation import Price, Surface
 from analysis.estimators.best_rate import Cell
-from analysis.estimators.frontier import Envelope
 from analysis.estimators.frontier_fit import Frontier
 from analysis.estimators.isoflop import IsoFlopFit, isoflop_groups
 from analysis.estimators.line import Line
@@ -19,13 +18,12 @@ _LEAST_SIZES = 3
 
 
 def allocations(
-    frontier: Frontier, resampled: Envelope | None, isoflop: IsoFlopFit | None, surface: Fit | None,
-    price: Price | None, *, level: float,
-) -> tuple[AllocationEstimate, ...]:  # fmt: skip
+    frontier: Frontier, isoflop: IsoFlopFit | None, surface: Fit | None, price: Price | None, *, level: float
+) -> tuple[AllocationEstimate, ...]:
     """Returns N* ~ C^a as the envelope, the isoFLOP minima and the surface see it; a refused one says why."""
     if not any(cell.params for cell in frontier.cells):
         return ()
-    found = [_from_envelope(frontier, resampled, level)]
+    found = [_from_envelope(frontier)]
     found += _from_isoflop(isoflop, frontier.cells, level)
     found.append(_from_surface(surface, price, level))
     return tuple(found)
@@ -57,7 +55,7 @@ def _refused(approach: str, code: str, reason: str, next: str) -> AllocationEsti
     )  # fmt: skip
 
 
-def _from_envelope(frontier: Frontier, resampled: Envelope | None, level: float) -> AllocationEstimate:
+def _from_envelope(frontier: Frontier) -> AllocationEstimate:
     """Approach 1: the sizes that hold the lower envelope, evenly in log compute."""
     first = [int(members[0]) for members in frontier.curves.members]
     sizes = np.array([frontier.cells[i].params or np.nan for i in first])
@@ -72,11 +70,8 @@ def _from_envelope(frontier: Frontier, resampled: Envelope | None, level: float)
         )  # fmt: skip
     x, log_sizes = frontier.curves.grid, np.log(sizes)
     slope = _slopes(x, log_sizes, winner[None])[0]
-    drawn = _slopes(x, log_sizes, resampled.winner) if resampled is not None else np.zeros(0)
-    return _estimate(
-        "envelope", float(slope), interval(drawn, level=level), float(drawn.std()) if len(drawn) > 1 else None,
-        len(usable), "sizes are discrete: steps of the envelope, not a continuous optimum",
-    )  # fmt: skip
+    remark = "steps of discrete sizes, not a continuous optimum: resamples do not know how far off"
+    return _estimate("envelope", float(slope), None, None, len(usable), remark)
 
 
 def _slopes(x: Floats, log_sizes: Floats, winner: np.ndarray) -> Floats:

@@ -98,6 +98,8 @@ def fit_frontier(law: Law, frontier: Frontier, rows: FrontierRows, options: FitO
         },
         priors=options.priors,
         draws=draws,
+        case_draws={},
+        shrink=1.0,
         rivals=_rivals(law, rows, used, delta, values, draws),
         n_points=len(rows.measured_loss),
         objective=float(huber(residual, options.huber or HUBER_DELTA).sum()),

@@ -22,7 +22,10 @@ _SAME_BUDGET = 0.12
 """Largest step of log FLOPs between neighbours of one budget: digitised budgets scatter by a tenth."""
 _WIDEST_BUDGET = 0.45
 """Largest spread of log FLOPs within a budget; a chain of small steps beyond it is no budget."""
+_LEAST_SHARE = 0.3
+"""Part of the runs that budgets must hold: a few runs that happen to cost the same are no isoFLOP study."""
 _DRAWS = 400
+_MOST_SIZES = 64
 _SHARPEST = 1e-3
 """Least standard deviation of a log optimum: no grid of sizes tells it better."""
 
@@ -84,6 +87,8 @@ def isoflop_groups(cells: Sequence[Cell]) -> list[tuple[float, tuple[Cell, ...]]
         if len({cell.params for cell in group}) >= LEAST_SIZES
         and math.log((group[-1].flops or 1.0) / (group[0].flops or 1.0)) <= _WIDEST_BUDGET
     ]
+    if sum(len(group) for group in kept) < _LEAST_SHARE * len(priced):
+        return []
     return [(float(np.median(np.log([cell.flops or 1.0 for cell in group]))), _by_size(group)) for group in kept]
 
 
@@ -94,7 +99,13 @@ def _by_size(cells: Sequence[Cell]) -> tuple[Cell, ...]:
         params = cell.params or math.nan
         if params not in best or cell.loss < best[params].loss:
             best[params] = cell
-    return tuple(best[params] for params in sorted(best))
+    sizes = sorted(best)
+    if len(sizes) > _MOST_SIZES:
+        # A smooth curve through more would cost their cube and look the same: of neighbours the best one stands.
+        step = len(sizes) / _MOST_SIZES
+        parts = [sizes[int(i * step) : int((i + 1) * step)] for i in range(_MOST_SIZES)]
+        sizes = [min(part, key=lambda params: best[params].loss) for part in parts]
+    return tuple(best[params] for params in sizes)
 
 
 def fit_isoflop(cells: Sequence[Cell], *, rng: np.random.Generator, losses: Floats | None = None) -> IsoFlopFit | None:

@@ -108,7 +108,8 @@ def minimum_of(
 ) -> tuple[float, float, Floats] | None:
     """Returns log size and log loss at the curve's minimum, and (draws,) minima of curves with the noise drawn anew.
 
-    None when the curve has its minimum at an edge. A drawn minimum at an edge counts as it is: it shows how flat the
+    The least of noisy losses lies below the least of true ones: by as much as the drawn curves' minima lie below the
+    curve's the loss is put up. None when the curve has its minimum at an edge. A drawn minimum at an edge counts as it is: it shows how flat the
     valley is.
     """
     ends = (float(valley.log_params[0]), float(valley.log_params[-1]))
@@ -123,7 +124,8 @@ def minimum_of(
     drawn = (on_rows @ valley.log_loss + noise) @ on_grid.T
     least = _vertex(grid, curve[None], np.array([place]))[0]
     places = np.argmin(drawn, axis=1)
-    return float(least + valley.offset), float(curve[place]), _vertex(grid, drawn, places) + valley.offset
+    too_low = float(drawn.min(axis=1).mean() - curve[place]) if draws else 0.0
+    return float(least + valley.offset), float(curve[place]) - too_low, _vertex(grid, drawn, places) + valley.offset
 
 
 def curve_of(valley: Valley, smoother: Smoother, log_params: Floats) -> Floats:

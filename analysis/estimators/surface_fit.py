@@ -53,6 +53,8 @@ def fit_surface(law: Law, rows: Rows, cells: Sequence[Cell], axis: str, options:
         },
         priors=options.priors,
         draws=drawn,
+        case_draws=spread if methods[0] == "cells" else {},
+        shrink=_shrink(law, rows),
         rivals=(),
         n_points=rows.count,
         objective=float(huber(residual, delta).sum()),
@@ -124,7 +126,7 @@ def _draws(
     )
     by_case, failed = _valid(fitted, enough)
     if options.resample != "residuals":
-        return _centred(law, rows, best, by_case, cells, delta), by_case, failed, ("cells", "cells"), count
+        return _centred(law, rows, best, by_case, delta), by_case, failed, ("cells", "cells"), count
     values = {name: float(value[0]) for name, value in best.parameters.items()}
     losses = residual_losses(law.log_loss(values, rows.log_values), rows.log_loss, len(law.parameters), count, rng)
     ones = np.ones((1, rows.count))
@@ -133,16 +135,19 @@ def _draws(
     return by_residual, by_case, failed, ("residuals", "cells"), count
 
 
-def _centred(
-    law: Law, rows: Rows, best: FitBatch, drawn: dict[str, Floats], cells: int, delta: float
-) -> dict[str, Floats]:
+def _shrink(law: Law, rows: Rows) -> float:
+    """Returns sqrt((n - p) / n) for n cells and p parameters."""
+    cells = int(rows.owner.max()) + 1
+    return math.sqrt(max(cells - len(law.parameters), 1) / cells)
+
+
+def _centred(law: Law, rows: Rows, best: FitBatch, drawn: dict[str, Floats], delta: float) -> dict[str, Floats]:
     """Returns draws moved to have the fit as their median, and shrunk by sqrt((n - p) / n)."""
     if not drawn:
         return drawn
     design = rows.design(law, delta=delta)
     theta, centre = design.inward(drawn), design.inward({name: v[:1] for name, v in best.parameters.items()})
-    shrink = math.sqrt(max(cells - len(law.parameters), 1) / cells)
-    return design.outward(centre + (theta - np.median(theta, axis=0)) * shrink)
+    return design.outward(centre + (theta - np.median(theta, axis=0)) * _shrink(law, rows))
 
 
 def _valid(fitted: FitBatch, enough: np.ndarray) -> tuple[dict[str, Floats], int]:

@@ -8,9 +8,9 @@ from analysis.options import FitOptions
 from analysis.tables.points import Point, PointSet, SetAside
 from sweeps.errors import StudyError
 
-AXES = ("core_hours", "flops")
+AXES: tuple[str, ...] = ("core_hours", "flops")
 """What a law is of by itself; where nothing has a compute, one of parameters or of data alone can be had."""
-_FEWER = ("params", "tokens")
+_FEWER: tuple[str, ...] = ("params", "tokens")
 
 
 def law_of(points: PointSet, options: FitOptions) -> Law:
@@ -29,7 +29,7 @@ def axis_of(points: PointSet, options: FitOptions, law: Law) -> str:
     Raises:
         StudyError: no row has it.
     """
-    wanted = [options.axis] if options.axis else list(AXES)
+    wanted: list[str] = [options.axis] if options.axis else list(AXES)
     if not options.axis and law.fits_frontier and not any(p.core_hours or p.flops for p in points.points):
         wanted += _FEWER
     known = {axis: sum(getattr(point, axis) is not None for point in points.points) for axis in wanted}

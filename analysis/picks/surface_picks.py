@@ -164,9 +164,16 @@ def _loss_bounds(
     """Returns the prediction interval and the law's own; each draw is taken at its own optimum."""
     if not fit.draws:
         return (None, None), (None, None)
-    drawn = Surface.of(fit.law, fit.draws)
-    at_n = np.full(len(drawn.E), log_n) if drawn_n is None else drawn_n
-    mean = drawn.log_loss(at_n, log_n + log_d - at_n if drawn_n is not None else np.full(len(drawn.E), log_d))
+    drawn = Surface.of(fit.law, fit.case_draws or fit.draws)
+    if drawn_n is None:
+        mean = drawn.log_loss(np.full(len(drawn.E), log_n), np.full(len(drawn.E), log_d))
+    else:
+        mean = drawn.log_best_loss(log_n + log_d)
+    if fit.case_draws:
+        # The loss is moved about its own value: moved parameters would not give it.
+        middle = float(Surface.of(fit.law, fit.values).log_loss(np.array(log_n), np.array(log_d)))
+        known = mean[np.isfinite(mean)]
+        mean = middle + (known - np.median(known)) * fit.shrink if len(known) else mean
     both = [interval(np.exp(np.minimum(x, 700.0)), level=fit.level) for x in (scattered(fit, mean), mean)]
     return both[0] or (None, None), both[1] or (None, None)
 

@@ -97,8 +97,11 @@ def _draw_track(panel: "Axes", track: Track, log_top: float, *, is_data: bool) -
 
 def _draw_minima(panel: "Axes", result: ScalingFit, tracks: list[Track], *, is_data: bool) -> None:
     """Draws the isoFLOP minima with their bars."""
-    shift, price = log_flops_per_unit(result), common_price(result)
-    if result.isoflop is None or shift is None or (is_data and price is None):
+    shift = log_flops_per_unit(result)
+    if result.isoflop is None or shift is None:
+        return
+    price = common_price(result) if is_data else None
+    if is_data and price is None:
         return
     for budget in result.isoflop.used:
         if budget.log_params is None or budget.sd is None:

@@ -33,7 +33,7 @@ _PLOT_WIDTH_POINTS, _PLOT_HEIGHT_POINTS = 560.0, 350.0
 _LABEL_WIDTH_POINTS, _LABEL_HEIGHT_POINTS = 70.0, 13.0
 _MOST_BUDGETS = 24
 """Budgets beyond which only some of them are labelled."""
-_WHY = {"edge_minimum": "edge", "too_few_sizes": "too few sizes", "downward_parabola": "no minimum"}
+_WHY = {"edge_minimum": "edge", "too_few_sizes": "too few sizes", "downward_parabola": "edge"}
 
 
 def isoflop_figure(result: ScalingFit) -> "Figure | None":
@@ -47,7 +47,7 @@ def isoflop_figure(result: ScalingFit) -> "Figure | None":
     figure = new_figure(
         8.4, 6.0, f"Loss against size at equal compute: {source_title(result.points)}",
         "dots: runs, pale ones too far above the least loss to be fitted (some above the frame)", half,
-            *([f"dashed, open: {refused} budgets refused, their optimum was not seen"] if refused else []),
+            *([f"dashed, open: {refused} budget{'s' * (refused > 1)} whose optimum was not seen"] if refused else []),
             "numbers: compute budget [FLOPs]", "grey line: from one minimum to the next",
     )  # fmt: skip
     axes = figure.add_subplot()
@@ -89,11 +89,11 @@ def _draw_valley(
     )  # fmt: skip
     if budget.log_params is None or budget.log_loss is None or budget.sd is None:
         # Written outwards, where the valley has no runs.
-        least, is_largest = int(np.argmin(y)), _ends_at_largest(budget)
+        least, side = int(np.argmin(y)), _outward(budget)
         axes.scatter([x[least]], [y[least]], s=48, marker="D", c="white", edgecolors=colour, linewidths=1.3, zorder=5)
         axes.annotate(
-            _WHY.get(budget.refused or "", "refused"), (x[least], y[least]), xytext=(8 if is_largest else -8, 0),
-            textcoords="offset points", ha="left" if is_largest else "right", va="center", fontsize=8, color=INK,
+            _WHY.get(budget.refused or "", "refused"), (x[least], y[least]), xytext=(8 * side, 0 if side else -12),
+            textcoords="offset points", ha={1: "left", 0: "center", -1: "right"}[side], va="center", fontsize=8, color=INK,
             zorder=7,
         )  # fmt: skip
         return
@@ -103,9 +103,10 @@ def _draw_valley(
     axes.scatter([best], [loss], s=20, marker="D", c=[colour], edgecolors="white", linewidths=0.5, zorder=7)
 
 
-def _ends_at_largest(budget: IsoFlop) -> bool:
-    """Returns whether the least loss was seen at the largest size."""
-    return budget.refused is not None and int(np.argmin(budget.valley.log_loss)) == len(budget.valley.log_loss) - 1
+def _outward(budget: IsoFlop) -> int:
+    """Returns 1 where the least loss was seen at the largest size, -1 at the smallest, 0 between."""
+    least = int(np.argmin(budget.valley.log_loss))
+    return 1 if least == len(budget.valley.log_loss) - 1 else -1 if least == 0 else 0
 
 
 def _places(budget: IsoFlop) -> tuple[Floats, Floats]:
@@ -144,7 +145,7 @@ def _label(
     from matplotlib.patheffects import withStroke
 
     shown = list(range(len(budgets)))[:: math.ceil(len(budgets) / _MOST_BUDGETS)]
-    at_left = {i for i in shown if _ends_at_largest(budgets[i])}
+    at_left = {i for i in shown if budgets[i].refused is not None and _outward(budgets[i]) == 1}
     shifts = _shifts(axes, {i: (float(curves[i][0][-1]), float(curves[i][1][-1])) for i in shown if i not in at_left})
     for i in shown:
         text = compute_text(math.exp(budgets[i].log_flops), in_core_hours=False)

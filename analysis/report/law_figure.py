@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.estimators.allocation import Price, Surface, data_of, price_of
-from analysis.laws import Floats
+from analysis.laws import Floats, Law
 from analysis.report.figure_style import FAINT, INK, number_text, symbol
 from analysis.result import Pick, ScalingFit
 
@@ -71,23 +71,26 @@ def law_line(result: ScalingFit) -> LawLine | None:
     budgets = [pick.budget for pick in drawn_picks(result)]
     ends = min([fit.sampled[0], *budgets]) / _SLACK, max([fit.sampled[1], *budgets]) * _SLACK
     compute = np.unique(np.concatenate([np.geomspace(*ends, _SAMPLES), [fit.sampled[1]]]))
-    log_loss = _best_loss(result, dict(fit.values), np.log(compute))
+    price = None if fit.law.fits_frontier else common_price(result)
+    log_loss = _best_loss(fit.law, price, dict(fit.values), np.log(compute))
     if log_loss is None or not np.isfinite(log_loss).all():
         return None
     low = high = None
     if fit.draws:
-        drawn = _best_loss(result, {name: draws[:, None] for name, draws in fit.draws.items()}, np.log(compute)[None])
+        drawn = _best_loss(
+            fit.law, price, {name: draws[:, None] for name, draws in fit.draws.items()}, np.log(compute)[None]
+        )
         drawn = np.zeros((0, 0)) if drawn is None else drawn[np.isfinite(drawn).all(axis=1)]
         if len(drawn) >= _BAND_COVERS * len(next(iter(fit.draws.values()))):
             low, high = np.exp(np.quantile(drawn, [(1 - fit.level) / 2, (1 + fit.level) / 2], axis=0))
     return LawLine(compute=compute, loss=np.exp(log_loss), low=low, high=high, sampled_top=fit.sampled[1])
 
 
-def _best_loss(result: ScalingFit, values: dict[str, float | Floats], log_compute: Floats) -> Floats | None:
-    law = result.fit.law
+def _best_loss(
+    law: Law, price: Price | None, values: dict[str, float | Floats], log_compute: Floats
+) -> Floats | None:  # fmt: skip
     if law.fits_frontier:
         return law.log_loss(values, {"compute": log_compute})
-    price = common_price(result)
     if price is None:
         return None
     with np.errstate(invalid="ignore", over="ignore"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from analysis.estimators.best_rate import Cell
 from analysis.report.axis_ticks import rate_ticks, set_ticks
-from analysis.report.figure_style import FAINT, PALETTE, model_title, source_title
+from analysis.report.figure_style import FAINT, FOOTER_POINTS, PALETTE, model_title, source_title
 from analysis.result import ScalingFit
 from analysis.tables.points import PointSet
 
@@ -52,17 +52,12 @@ def rate_figure(result: ScalingFit) -> "Figure | None":
     for panel in flat[max(0, len(models) - columns) : len(models)]:
         panel.set_xlabel("epochs")
     figure.supylabel("best peak learning rate", fontsize=9.5)
-    figure.suptitle(
-        f"Best learning rate: {source_title(result.points)}" + (f" ({left_out} models left out)" if left_out else ""),
-        x=0.01,
-        ha="left",
-        fontsize=11.5,
-        fontweight="bold",
+    title = f"Best learning rate: {source_title(result.points)}" + (
+        f" ({left_out} models left out)" if left_out else ""
     )
-    figure.supxlabel(
-        "● best   △▽ best, on the edge of the rates tried   — vertex of a parabola   • tried   × diverged",
-        x=0.01, ha="left", fontsize=7.5, color=FAINT,
-    )  # fmt: skip
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    footer = "● best   △▽ best, on the edge of the rates tried   — vertex of a parabola   • tried   × diverged"
+    figure.supxlabel(footer, x=0.01, ha="left", fontsize=FOOTER_POINTS, color=FAINT)
     return figure
 
 

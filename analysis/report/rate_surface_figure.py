@@ -52,9 +52,9 @@ def rate_surface_figure(result: ScalingFit) -> "Figure | None":
     if sum(cell.edge != "single" for cell in known) < _LEAST or not (np.ptp(sizes, axis=0) > 0).all():
         return None
     law = result.rate_law
-    parts = ["● best rate", "△▽ best on the upper or lower edge of the rates tried, so the true one may lie beyond"]
+    parts = ["● best rate", *(["lines: the rate law"] if law is not None else [])]
+    parts += ["△▽ best on the upper or lower edge of the rates tried, so the true one may lie beyond"]
     parts += ["▪ only one rate tried"] if any(cell.edge == "single" for cell in known) else []
-    parts += ["lines: the rate law"] if law is not None else []
     title = f"Best learning rate over size and data: {source_title(result.points)}"
     figure = new_figure(8.0, 5.6, title, *parts)
     axes = figure.add_subplot()

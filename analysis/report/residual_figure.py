@@ -56,7 +56,7 @@ def residual_figure(result: ScalingFit) -> "Figure | None":
     sd = 100 * result.fit.residual_sd
     about = "every run" if not result.fit.law.fits_frontier else "the cells of the measured frontier"
     parts = [f"dots: {about}", f"band: ± one standard deviation, {sd:.2g} %"]
-    parts += [f"ringed: {far} outliers, beyond {OUTLIER:g} robust standard deviations"] if far else []
+    parts += [f"ringed: {far} outlier{'s' * (far > 1)}, beyond {OUTLIER:g} robust standard deviations"] if far else []
     title = f"What the law leaves unexplained: {source_title(result.points)}"
     figure = new_figure(9.6, 4.3, title, *parts)
     panels = figure.subplots(1, 2, sharey=True)

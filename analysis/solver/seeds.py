@@ -30,7 +30,7 @@ def seeds(design: Design, y: Floats) -> Floats:
     first = len(design.law.terms)
     axes = [np.array([held[first + i]]) if first + i in held else axis for i, axis in enumerate(axes)]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1).reshape(-1, len(names))
-    logs, squares = _project(design, grid, rows, y[rows], held)
+    logs, squares = _project(design, axes, rows, y[rows], held)
     candidates = _local_minima(squares, tuple(len(axis) for axis in axes))[:_CANDIDATES]
     theta = np.concatenate([logs[candidates], grid[candidates]], axis=1)
     residual = _residuals(design, theta, rows, y[rows])
@@ -71,7 +71,7 @@ def _columns(design: Design, term: int, grid: Floats, rows: np.ndarray) -> Float
 
 
 def _project(
-    design: Design, grid: Floats, rows: np.ndarray, y: Floats, held: dict[int, float]
+    design: Design, axes: list[Floats], rows: np.ndarray, y: Floats, held: dict[int, float]
 ) -> tuple[Floats, Floats]:
     """Returns the best log coefficients (G, terms) and what squared relative error they leave (G,).
 
@@ -80,15 +80,20 @@ def _project(
     """
     terms, offset = len(design.law.terms), len(design.law.terms)
     loss = np.exp(y)
+    shape = tuple(len(axis) for axis in axes)
+    at = np.indices(shape).reshape(len(shape), -1)
     columns: list[Floats] = []
     places: list[np.ndarray] = []
     for t in range(terms):
-        own = sorted({i - offset for at in (design.exponent_at[t], *design.shapes_at[t]) for i in at})
-        settings, place = np.unique(grid[:, own], axis=0, return_index=True, return_inverse=True)[1:]
-        columns.append(_columns(design, t, grid[settings], rows) / loss)
-        places.append(place.ravel())
-    normal = np.empty((len(grid), terms, terms))
-    right = np.empty((len(grid), terms))
+        own = sorted({i - offset for places_of in (design.exponent_at[t], *design.shapes_at[t]) for i in places_of})
+        counts = tuple(shape[i] for i in own)
+        settings = np.zeros((math.prod(counts), len(axes)))
+        for i, index in zip(own, np.indices(counts).reshape(len(own), math.prod(counts)), strict=True):
+            settings[:, i] = axes[i][index]
+        columns.append(_columns(design, t, settings, rows) / loss)
+        places.append(np.ravel_multi_index(tuple(at[own]), counts) if own else np.zeros_like(at[0]))
+    normal = np.empty((at.shape[1], terms, terms))
+    right = np.empty((at.shape[1], terms))
     for i in range(terms):
         right[:, i] = columns[i].sum(axis=1)[places[i]]
         for j in range(i, terms):

@@ -211,9 +211,7 @@ def variables(law: str) -> dict[str, np.ndarray]:
     return found | {"six_params_squared": 6 * n**2, "six_data_squared": 6 * d**2} if law == "over_training" else found
 
 
-def sample(
-    law: str, *, noise: float = 0.0, random_seed: int = 0, truth: Mapping[str, float] | None = None
-) -> Sample:
+def sample(law: str, *, noise: float = 0.0, random_seed: int = 0, truth: Mapping[str, float] | None = None) -> Sample:
     """Returns 48 rows of a law, with relative noise."""
     rng = np.random.default_rng(random_seed)
     truth = TRUTHS[law] if truth is None else dict(truth)

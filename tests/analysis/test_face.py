@@ -1,3 +1,5 @@
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,15 @@ from matplotlib.figure import Figure
 from analysis import figures, fit, laws, pick
 from analysis.fit_scaling import main
 from analysis.refusal import FitRefused
+from analysis.report.fit_json import to_json
 from analysis.result import ScalingFit
 from sweeps.errors import StudyError
 from tests.analysis.synthetic import REFERENCE
 
 FEW = 200
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "fitting.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE, re.DOTALL)
+"""(kind, text) of each block of docs/fitting.md."""
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +61,6 @@ def test_a_frame_says_what_its_file_says(reference: ScalingFit) -> None:
 
 def test_arguments_are_the_options_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Law, floor, filter, columns, level and resamples count as they do for the command."""
-    import json
-
     words = "--law power_floor --floor 1.9+-0.05 --filter epochs>0.3 --level 0.8 --bootstrap 200 --json --quick"
     columns = {"loss": "loss", "core_hours": "core_hours", "group": "model"}
     told = [f"{kind}={column}" for kind, column in columns.items()]
@@ -168,3 +172,44 @@ def test_an_unknown_name_is_none_of_analysis() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         _ = analysis.fitt  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_page_shows_what_the_command_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of the report in docs/fitting.md is one that its command prints, in that order."""
+    monkeypatch.chdir(checkout)
+    command = next(text for kind, text in BLOCKS if not kind)
+    assert main([*command.split()[2:], "--out", str(tmp_path)]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    shown = next(text for kind, text in BLOCKS if kind == "text").splitlines()
+    assert printed[: len(shown)] == shown
+
+
+def test_the_lines_of_the_page_say_what_it_shows(
+    capsys: pytest.CaptureFixture[str], checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notebook of docs/fitting.md runs from the checkout and prints what stands below it."""
+    monkeypatch.chdir(checkout)
+    exec(next(text for kind, text in BLOCKS if kind == "python"), {})
+    assert capsys.readouterr().out == [text for kind, text in BLOCKS if kind == "text"][1]
+
+
+@pytest.mark.parametrize("name", laws.LAWS)
+def test_every_law_is_on_the_page(name: str) -> None:
+    """docs/fitting.md has each law with its formula and source."""
+    law = laws.LAWS[name]
+    assert f"| `{name}` | `{law.formula}` | {law.source} |" in PAGE
+
+
+def test_every_key_of_the_json_is_on_the_page(reference: ScalingFit) -> None:
+    """docs/fitting.md names each key of what --json prints."""
+    assert not [key for key in to_json(reference) if f"`{key}`" not in PAGE]
+
+
+def test_every_refusal_is_on_the_page(checkout: Path) -> None:
+    """docs/fitting.md says of each code that a refusal can have what to do."""
+    sources = "".join(path.read_text() for path in (checkout / "analysis").rglob("*.py"))
+    codes = re.findall(r"""(?:Refused|Refusal)\(\s*code="(\w+)"|_refused\(\s*"\w+",\s*"(\w+)\"""", sources)
+    assert len(codes) > 10
+    assert not [code for pair in codes for code in pair if code and f"`{code}`" not in PAGE]

@@ -12,7 +12,9 @@ TRUTH = {"epsilon": 0.8, "k": 2.0, "gamma": 0.7}
 def cells(losses: np.ndarray, errors: np.ndarray) -> tuple[Cell, ...]:
     """Cells with a held-out loss and a downstream error each."""
     pairs = enumerate(zip(losses, errors, strict=True))
-    return cells_of(table(Point(model=f"m{i}", loss=float(x), flops=float(i + 1), error=float(e)) for i, (x, e) in pairs))
+    return cells_of(
+        table(Point(model=f"m{i}", loss=float(x), flops=float(i + 1), error=float(e)) for i, (x, e) in pairs)
+    )
 
 
 def error(loss: np.ndarray, *, epsilon: float, k: float, gamma: float) -> np.ndarray:

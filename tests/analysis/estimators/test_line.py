@@ -45,7 +45,9 @@ def test_understated_errors_do_not_rule_the_line() -> None:
     line = line_through(X, y, np.where(np.arange(9) == 4, 1e-6, 1e-4))
     known = stats.linregress(X, y)
     assert line.slope == pytest.approx(known.slope, rel=1e-4)
-    assert line.residual_sd == pytest.approx(math.sqrt(((y - known.intercept - known.slope * X) ** 2).sum() / 7), rel=1e-4)
+    assert line.residual_sd == pytest.approx(
+        math.sqrt(((y - known.intercept - known.slope * X) ** 2).sum() / 7), rel=1e-4
+    )
     assert line.slope_half_width(0.9) == pytest.approx(stats.t.ppf(0.95, 7) * known.stderr, rel=1e-2)
 
 
@@ -99,7 +101,9 @@ def test_too_few_points_are_refused(x: list[float]) -> None:
         line_through(np.array(x), np.array(x), np.ones(len(x)))
 
 
-@pytest.mark.skipif(not PORIAN_OPTIMA.is_file(), reason="the optima of arXiv:2406.19146 are not shipped with the project")
+@pytest.mark.skipif(
+    not PORIAN_OPTIMA.is_file(), reason="the optima of arXiv:2406.19146 are not shipped with the project"
+)
 @pytest.mark.parametrize(("file", "config"), CONFIGS)
 def test_published_slopes_are_reproduced(file: str, config: str) -> None:
     """The published optima give the published exponents, ordinary and weighted by 1 / std, to four decimals.

@@ -10,6 +10,7 @@ from analysis.fitting import Prior
 from analysis.laws import OVER_TRAINING, POWER, REPEATED, SURFACE
 from analysis.tables.points import Point
 from tests.analysis.synthetic import (
+    FORMULAS,
     TRUTHS,
     best_size,
     runs_of_surface,
@@ -83,31 +84,27 @@ def test_the_design_reads_the_rows() -> None:
     assert design.log_values["compute"].tolist() == known.log_values["compute"].tolist()
 
 
-def repeated_runs(data: np.ndarray, pool: float) -> list[Point]:
-    """Runs of a surface; those that see more than the pool lose two per cent."""
-    points = [replace(p, unique_tokens=min(p.tokens or 0, pool)) for p in runs_of_surface(SIZES, data)]
-    return [replace(p, loss=p.loss * (1.0 if p.tokens == p.unique_tokens else 1.02)) for p in points]
+@pytest.mark.parametrize(("amounts", "pool"), [(7, 1e9), (5, 3e8)], ids=["five_fresh", "two_fresh"])
+def test_useful_params_and_the_law_of_repeated_data_agree(amounts: int, pool: float) -> None:
+    """U_N is the size whose best amount of data is U, never more than the run's own (arXiv:2305.16264 sec. 3.1).
 
-
-def test_useful_params_are_the_best_size_for_the_distinct_data() -> None:
-    """U_N is the size whose best amount of data is U, never more than the run's own size (arXiv:2305.16264 sec. 3.1)."""
-    # Repeated runs lose a little against the surface of fresh ones, on which U_N rests.
-    rows = surface_rows(cells_of(table(repeated_runs(np.geomspace(1e7, 1e10, 7), 1e9))), "flops", REPEATED)
-    for n, unique, useful in zip(
-        *(np.exp(rows.log_values[name]) for name in ("params", "unique_data", "useful_params")), strict=True
-    ):
-        assert useful == pytest.approx(min(n, _size_for(unique)), rel=1e-4)
-
-
-def test_fresh_runs_with_two_amounts_of_data_carry_no_surface() -> None:
-    """Twelve fresh runs that leave B, beta and E free are not enough: U_N then rests on all runs."""
-    rows = surface_rows(cells_of(table(repeated_runs(np.geomspace(1e7, 1e10, 5), 3e8))), "flops", REPEATED)
-    values = {name: float(value[0]) for name, value in rows.fit(SURFACE, delta=1e-3).parameters.items()}
-    balance = math.log(values["alpha"] * values["A"] / (values["beta"] * values["B"]))
-    useful = (balance + values["beta"] * rows.log_values["unique_data"]) / values["alpha"]
-    assert rows.log_values["useful_params"] == pytest.approx(
-        np.minimum(useful, rows.log_values["params"]), rel=1e-3
-    )
+    Where the fresh runs have five amounts of data, and where they have two, which leave B, beta and E open.
+    """
+    truth, points = TRUTHS["repeated"], []
+    for n in SIZES:
+        for d in np.geomspace(1e7, 1e10, amounts):
+            unique = min(d, pool)
+            x = {"params": n, "data": d, "unique_data": unique, "useful_params": min(n, _size_for(unique))}
+            loss = float(FORMULAS["repeated"](truth, x))
+            points.append(
+                Point(model=f"n{n:g}", loss=loss, flops=6 * n * d, params=n, tokens=d, unique_tokens=unique)
+            )
+    rows = surface_rows(cells_of(table(points)), "flops", REPEATED)
+    wanted = [min(p.params or 0, _size_for(p.unique_tokens or 0)) for p in points]
+    assert np.exp(rows.log_values["useful_params"]) == pytest.approx(wanted, rel=0.01)
+    found = rows.fit(REPEATED, delta=1e-3)
+    for name, value in truth.items():
+        assert found.parameters[name][0] == pytest.approx(value, rel=0.02), name
 
 
 def _size_for(data: float) -> float:

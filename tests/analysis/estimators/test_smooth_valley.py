@@ -52,6 +52,7 @@ def test_stiffness_goes_from_the_parabola_to_the_points() -> None:
 
 def test_a_lopsided_valley_wants_a_soft_curve() -> None:
     """Where losses rise unevenly the chosen curve is no parabola, and its minimum is nearer to the true one."""
+
     def loss(x: np.ndarray) -> np.ndarray:
         return np.log(1.5 + 0.4 * np.exp(-0.6 * (x - 16)) + 0.8 * np.exp(0.3 * (x - 16)))
 

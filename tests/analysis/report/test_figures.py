@@ -1,15 +1,18 @@
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analysis.options import FitOptions
 from analysis.report.axis_ticks import compute_ticks, loss_ticks
 from analysis.report.figure_style import model_title
-from analysis.report.figures import loss_figure, write_figures
-from analysis.tables.points import Point, PointSet
+from analysis.report.figures import write_figures
+from analysis.report.loss_figure import loss_figure
 from analysis.report.rate_figure import rate_figure
 from analysis.result import ScalingFit
-from analysis.study_fit import FitOptions, fit_study
+from analysis.study_fit import fit_study
+from analysis.tables.points import Point, PointSet
 from sweeps.record import Status
 from tests.analysis.synthetic import record, reference_points, study_points, study_records
 
@@ -31,8 +34,21 @@ def _edges() -> PointSet:
 
 
 STUDIES = {"study": _edges, "reference": reference_points, "many": _many_models}
+DRAWN = {
+    "study": [
+        "loss_vs_compute",
+        "optimal_allocation",
+        "residuals",
+        "backtest",
+        "best_peak_lr",
+        "learning_rate_surface",
+    ],
+    "reference": ["loss_vs_compute", "residuals", "backtest"],
+    "many": ["loss_vs_compute", "residuals", "backtest"],
+}
 
 
+@functools.cache
 def fit(name: str) -> ScalingFit:
     """The fit of one of the shared studies."""
     return fit_study(STUDIES[name](), FAST)
@@ -40,21 +56,23 @@ def fit(name: str) -> ScalingFit:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_figures_are_written_and_hold_ink(name: str, tmp_path: Path) -> None:
-    """PNG and SVG of each figure are there, and the PNG is neither blank nor mostly ink."""
+    """PNG, SVG and PDF of each figure are there, and the PNG is neither blank nor mostly ink."""
     from matplotlib.image import imread
 
-    result = fit(name)
-    written = write_figures(result, tmp_path)
-    names = ["loss_vs_compute"] + (["best_peak_lr"] if name == "study" else [])
-    assert [path.name for path in written] == [f"{stem}.{kind}" for stem in names for kind in ("png", "svg")]
+    written = write_figures(fit(name), tmp_path)
+    assert [path.name for path in written] == [
+        f"{stem}.{kind}" for stem in DRAWN[name] for kind in ("png", "svg", "pdf")
+    ]
     for path in written:
         if path.suffix == ".svg":
             assert path.read_text().rstrip().endswith("</svg>")
-            continue
-        pixels = np.asarray(imread(path))[..., :3]
-        ink = (pixels < 0.9).any(axis=-1).mean()
-        assert 0.005 < ink < 0.5
-        assert min(pixels.shape[:2]) > 500
+        elif path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF")
+        else:
+            pixels = np.asarray(imread(path))[..., :3]
+            ink = (pixels < 0.9).any(axis=-1).mean()
+            assert 0.005 < ink < 0.5
+            assert min(pixels.shape[:2]) > 500
 
 
 def test_the_same_fit_draws_the_same_files(tmp_path: Path) -> None:
@@ -64,7 +82,7 @@ def test_the_same_fit_draws_the_same_files(tmp_path: Path) -> None:
         folder.mkdir()
         write_figures(result, folder)
     for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
 def test_the_loss_figure_names_every_model_and_the_law() -> None:

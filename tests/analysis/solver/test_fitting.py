@@ -160,9 +160,7 @@ def test_pins_hold_exactly(law: str, name: str, delta: float | None) -> None:
     fit = fit_law(LAWS[law], rows.log_values, rows.log_loss, delta=delta, priors=(prior,))
     assert fit.parameters[name][0] == pytest.approx(prior.value, rel=1e-9)
     weights = case_weights(48, 3, np.random.default_rng(0))
-    drawn = fit_many(
-        LAWS[law], rows.log_values, rows.log_loss[None], weights, start=fit, delta=delta, priors=(prior,)
-    )
+    drawn = fit_many(LAWS[law], rows.log_values, rows.log_loss[None], weights, start=fit, delta=delta, priors=(prior,))
     assert drawn.parameters[name] == pytest.approx(np.full(3, prior.value), rel=1e-9)
 
 
@@ -188,9 +186,7 @@ def test_a_tight_prior_pulls_and_a_loose_one_does_not(name: str, delta: float | 
 
     def pulled(sd: float) -> float:
         priors = (Prior(parameter=name, value=value, sd=sd),)
-        return float(
-            fit_law(SURFACE, rows.log_values, rows.log_loss, delta=delta, priors=priors).parameters[name][0]
-        )
+        return float(fit_law(SURFACE, rows.log_values, rows.log_loss, delta=delta, priors=priors).parameters[name][0])
 
     assert pulled(1e-4 * value) == pytest.approx(value, rel=1e-3)
     assert pulled(100 * value) == pytest.approx(float(free.parameters[name][0]), rel=1e-3)

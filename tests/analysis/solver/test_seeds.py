@@ -34,7 +34,7 @@ def test_coefficients_of_a_start_are_those_of_linear_least_squares(law: str) -> 
     names = LAWS[law].coefficients
     columns = np.stack(
         [
-            np.exp(LAWS[law].log_loss(values | {other: 0.0 for other in names} | {name: 1.0}, rows.log_values))
+            np.exp(LAWS[law].log_loss(values | dict.fromkeys(names, 0.0) | {name: 1.0}, rows.log_values))
             for name in names
         ],
         axis=1,

@@ -11,7 +11,10 @@ from tests.analysis.synthetic import cells_on, compute_rows_of, runs_of_surface,
 
 COMPUTE = np.geomspace(1e3, 1e7, 25)
 
-def back_test_of(law: Law, some: Sequence[Cell], rows: RowsOf = compute_rows_of, delta: float | None = None) -> BackTest:
+
+def back_test_of(
+    law: Law, some: Sequence[Cell], rows: RowsOf = compute_rows_of, delta: float | None = None
+) -> BackTest:
     """The back-test of a law on cells, which must have one."""
     found = backtest(law, some, "flops", rows, delta=delta, priors=(), level=0.9)
     assert found is not None
@@ -86,7 +89,10 @@ def test_a_law_without_a_floor_errs_the_more_the_farther_it_reaches() -> None:
     assert [b.low for b in found.bins] == [1.0, 2.0, 5.0, 20.0, 100.0]
     errors = [b.mean_error for b in found.bins]
     assert all(b < a < 0 for a, b in zip(errors[:-1], errors[1:], strict=True))
-    assert all(b > a for a, b in zip([x.rms_error for x in found.bins][:-1], [x.rms_error for x in found.bins][1:], strict=True))
+    assert all(
+        b > a
+        for a, b in zip([x.rms_error for x in found.bins][:-1], [x.rms_error for x in found.bins][1:], strict=True)
+    )
     assert found.bins[-1].coverage < 0.5
     assert widening(found, 50.0, 0.9) > widening(found, 3.0, 0.9) > 1.0
 
@@ -104,9 +110,7 @@ def made(coverage: float, *, predictions: int = 20, miss: float = 3.0) -> BackTe
         Prediction(log_compute=1.0, factor=10.0, log_loss=0.0, log_predicted=0.01 * (0.5 if i < held else miss), half_width=0.01)
         for i in range(predictions)
     )  # fmt: skip
-    bins = (
-        FactorBin(low=5.0, high=20.0, predictions=predictions, rms_error=0.01, mean_error=0.0, coverage=coverage),
-    )
+    bins = (FactorBin(low=5.0, high=20.0, predictions=predictions, rms_error=0.01, mean_error=0.0, coverage=coverage),)
     return BackTest(cuts=(1.0,), predictions=found, bins=bins)
 
 
