@@ -81,7 +81,7 @@ def fit_law(
         weights: how much each row counts, (n,); 1 by default.
     """
     weights = np.ones_like(log_loss) if weights is None else weights
-    design = Design.of(law, log_values, delta=delta)
+    design = Design.of(law, log_values, delta=delta, as_written={prior.parameter for prior in priors})
     pinned = tuple(prior for prior in priors if prior.sd == 0)
     design = replace(design, pulls=pulls_of(law, pinned, strength=math.inf))
     ended = _best(design, log_loss, weights)
@@ -120,7 +120,7 @@ def fit_many(
         return FitBatch(
             parameters=dict.fromkeys(law.parameters, nothing), objective=nothing, converged=np.zeros(0, dtype=bool)
         )
-    design = Design.of(law, log_values, delta=delta)
+    design = Design.of(law, log_values, delta=delta, as_written={prior.parameter for prior in priors})
     if law.name == "power" and delta is None and not priors:
         return _straight_lines(design, log_loss, weights)
     pinned = pulls_of(law, tuple(p for p in priors if p.sd == 0), strength=math.inf)

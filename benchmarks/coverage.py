@@ -217,8 +217,8 @@ def figures_of(design: str, studies: Sequence[Covered]) -> list[Figure]:
     for name in dict.fromkeys(key for study in studies for key in study):
         known = [value for study in studies if (value := study.get(name)) is not None]
         if known:
-            unit = f"of {len(known)} intervals, {BAR[0]} to {BAR[1]} wanted"
-            figures.append(Figure(name=f"{design}/{name}", value=float(np.mean(known)), bar=LEVEL, unit=unit))
+            unit = f"of {len(known)} intervals"
+            figures.append(Figure(name=f"{design}/{name}", value=float(np.mean(known)), bar=f"{BAR[0]} to {BAR[1]}", unit=unit))
     return figures
 
 

@@ -109,8 +109,8 @@ def minimum_of(
     """Returns log size and log loss at the curve's minimum, and (draws,) minima of curves with the noise drawn anew.
 
     The least of noisy losses lies below the least of true ones: by as much as the drawn curves' minima lie below the
-    curve's the loss is put up. None when the curve has its minimum at an edge. A drawn minimum at an edge counts as it is: it shows how flat the
-    valley is.
+    curve's the loss is put up. None when the curve has its minimum at an edge. A drawn minimum at an edge counts as it
+    is: it shows how flat the valley is.
     """
     ends = (float(valley.log_params[0]), float(valley.log_params[-1]))
     grid: Floats = np.asarray(np.linspace(*ends, _GRID), dtype=np.float64) - valley.offset

@@ -95,7 +95,7 @@ def estimate(value: float, draws: Floats | None, spread: Floats | None, level: f
     if draws is not None and len(draws) and np.ptp(draws) <= 1e-12 * abs(value):
         return Estimate(value=value)  # pinned: it has no error of its own
     bounds = interval(draws, level=level) if draws is not None else None
-    finite = spread[np.isfinite(spread)] if spread is not None else np.zeros(0)
+    finite = spread[np.abs(spread) < 1e150] if spread is not None else np.zeros(0)
     return Estimate(
         value=value,
         stderr=float(finite.std(ddof=1)) if len(finite) > 1 else None,

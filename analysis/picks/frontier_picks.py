@@ -177,13 +177,14 @@ def best_measured(cells: Sequence[Cell], axis: str, budget: float) -> Cell | Non
 def law_interval(fit: Fit, log_compute: float, *, with_scatter: bool) -> tuple[float | None, float | None]:
     """Returns the interval of a law of compute: of its mean, or with the scatter of one run about it.
 
-    Beyond the sampled range it spans every form that the rows may follow: a line and a curve that flattens agree where
-    there are runs and part beyond them, and no resample of the one knows of the other.
+    It spans every form that the rows may follow: a line and a curve that flattens part beyond the runs and at their
+    ends, and no resample of the one knows of the other. Among the runs the scatter covers their difference.
     """
     inside = fit.sampled[0] <= math.exp(log_compute) * READING_TOLERANCE and (
         math.exp(log_compute) <= fit.sampled[1] * READING_TOLERANCE
     )
-    forms = [(fit.law, fit.draws)] if inside else [(rival.law, rival.draws) for rival in fit.rivals]
+    has_one = inside and with_scatter
+    forms = [(fit.law, fit.draws)] if has_one else [(rival.law, rival.draws) for rival in fit.rivals]
     bounds = [
         found
         for law, draws in forms

@@ -49,10 +49,11 @@ def write_figures(result: ScalingFit, folder: Path) -> tuple[Path, ...]:
     with matplotlib.rc_context(STYLE):
         for name, draw in FIGURES.items():
             figure = draw(result)
-            if figure is None:
-                continue
             for kind, metadata in _KINDS:
                 path = folder / f"{name}.{kind}"
+                if figure is None:
+                    path.unlink(missing_ok=True)  # an earlier fit's would pass for this one's
+                    continue
                 figure.savefig(path, dpi=_DPI, metadata=metadata, facecolor="white")
                 written.append(path)
                 figure.set_layout_engine("none")  # laid out by the first file; the others need not do it again

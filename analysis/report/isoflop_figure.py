@@ -93,8 +93,8 @@ def _draw_valley(
         axes.scatter([x[least]], [y[least]], s=48, marker="D", c="white", edgecolors=colour, linewidths=1.3, zorder=5)
         axes.annotate(
             _WHY.get(budget.refused or "", "refused"), (x[least], y[least]), xytext=(8 * side, 0 if side else -12),
-            textcoords="offset points", ha={1: "left", 0: "center", -1: "right"}[side], va="center", fontsize=8, color=INK,
-            zorder=7,
+            textcoords="offset points", ha={1: "left", 0: "center", -1: "right"}[side], va="center", fontsize=8,
+            color=INK, zorder=7,
         )  # fmt: skip
         return
     best, loss = math.exp(budget.log_params), math.exp(budget.log_loss)

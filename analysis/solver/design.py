@@ -4,7 +4,7 @@ Inside the solver a member is a vector theta: log coefficients at the centre of 
 Centring the log variables takes the condition of the surface from 1e11 to 1e3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,22 +56,27 @@ class Design:
 
     @classmethod
     def of(
-        cls, law: Law, log_values: Mapping[str, Floats], *, delta: float | None, pulls: Sequence[Pull] = ()
+        cls, law: Law, log_values: Mapping[str, Floats], *, delta: float | None, as_written: Collection[str] = ()
     ) -> "Design":
-        """Returns the design of a law over rows; `pulls` speak of theta."""
+        """Returns the design of a law over rows; the coefficients in `as_written` are not taken at the centre."""
         values = {name: np.asarray(log_values[name], dtype=np.float64) for name in law.variables}
         names = law.parameters
         return cls(
             law=law,
             log_values=values,
-            centres=tuple(tuple(float(values[power.variable].mean()) for power in term.powers) for term in law.terms),
+            centres=tuple(
+                tuple(
+                    0.0 if term.coefficient in as_written else float(values[power.variable].mean())
+                    for power in term.powers
+                )
+                for term in law.terms
+            ),
             exponent_at=tuple(tuple(names.index(power.exponent) for power in term.powers) for term in law.terms),
             shapes_at=tuple(
                 tuple(tuple(names.index(s.name) for s in power.bend.shapes) if power.bend else () for power in t.powers)
                 for t in law.terms
             ),
             delta=delta,
-            pulls=tuple(pulls),
         )
 
     @property

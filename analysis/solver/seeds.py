@@ -91,7 +91,8 @@ def _project(
         for i, index in zip(own, np.indices(counts).reshape(len(own), math.prod(counts)), strict=True):
             settings[:, i] = axes[i][index]
         columns.append(_columns(design, t, settings, rows) / loss)
-        places.append(np.ravel_multi_index(tuple(at[own]), counts) if own else np.zeros_like(at[0]))
+        place = np.ravel_multi_index(tuple(at[own]), counts) if own else np.zeros_like(at[0])
+        places.append(np.asarray(place))
     normal = np.empty((at.shape[1], terms, terms))
     right = np.empty((at.shape[1], terms))
     for i in range(terms):

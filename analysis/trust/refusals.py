@@ -29,7 +29,8 @@ def refuse_too_few(points: PointSet, cells: Sequence[Cell], axis: str, law: Law)
     computes = {cell.compute(axis) for cell in cells}
     needed = len(law.parameters) + 1
     span = max(c or 0.0 for c in computes) / min(c or math.inf for c in computes)
-    if len(cells) < needed or len(computes) < needed or span < _LEAST_SPAN:
+    distinct = len(computes) if law.fits_frontier else needed  # budgets may be few where sizes are many
+    if len(cells) < needed or distinct < needed or span < _LEAST_SPAN:
         raise FitRefused(
             code="too_few_cells",
             reason=f"{law.formula} needs at least {needed} cells of different compute over a factor of "

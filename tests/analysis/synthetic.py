@@ -178,7 +178,7 @@ FORMULAS: dict[str, Callable[[Values, Values], np.ndarray]] = {
         * (6 * x["params"] * x["data"]) ** -v["eta"]
     ),
 }
-"""Every law as its paper writes it, (parameters, variables) -> loss: what the terms in analysis/laws.py must add up to."""
+"""Every law as its paper writes it, (parameters, variables) -> loss: what the terms of LAWS must add up to."""
 
 TRUTHS = {
     "power": {"a": 5.0, "b": 0.08},

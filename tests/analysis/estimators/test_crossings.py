@@ -32,7 +32,7 @@ def test_the_interval_is_that_of_the_places_in_resamples() -> None:
     of = frontier()
     rng = np.random.default_rng(0)
     moves = 0.1 * rng.normal(size=400)
-    # Moving b by m in log moves the crossing: ln 2 - s x = ln 4 - 3 s x + m at x = (ln 2 + m) / (2 s), s = ln 2 / ln 100.
+    # Moving b by m: ln 2 - s x = ln 4 - 3 s x + m at x = (ln 2 + m) / (2 s), where s = ln 2 / ln 100.
     slope = math.log(2) / math.log(100)
     places = np.exp((math.log(2) + moves) / (2 * slope))
     is_b = np.array([cell.model == "b" for cell in of.cells])

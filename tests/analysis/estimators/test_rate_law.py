@@ -86,4 +86,5 @@ def test_cells_that_do_not_tell_size_from_data_have_no_law(where: list[tuple[flo
 
 def test_cells_without_a_rate_have_no_law() -> None:
     """Where no rate is known there is nothing to say."""
-    assert fit_rate_law(cells_of(table(Point(model="a", loss=2.0, flops=1.0 + i, params=1e6, tokens=1e7) for i in range(9)))) is None  # fmt: skip
+    points = [Point(model="a", loss=2.0, flops=1.0 + i, params=1e6, tokens=1e7) for i in range(9)]
+    assert fit_rate_law(cells_of(table(points))) is None

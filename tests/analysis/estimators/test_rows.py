@@ -1,10 +1,12 @@
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from analysis.estimators.best_rate import cells_of
+from analysis.estimators import rows as rows_file
+from analysis.estimators.best_rate import Cell, cells_of
 from analysis.estimators.rows import compute_rows, surface_rows
 from analysis.fitting import Prior
 from analysis.laws import OVER_TRAINING, POWER, REPEATED, SURFACE
@@ -84,27 +86,43 @@ def test_the_design_reads_the_rows() -> None:
     assert design.log_values["compute"].tolist() == known.log_values["compute"].tolist()
 
 
-@pytest.mark.parametrize(("amounts", "pool"), [(7, 1e9), (5, 3e8)], ids=["five_fresh", "two_fresh"])
-def test_useful_params_and_the_law_of_repeated_data_agree(amounts: int, pool: float) -> None:
-    """U_N is the size whose best amount of data is U, never more than the run's own (arXiv:2305.16264 sec. 3.1).
+def repeated_runs(where: Iterable[tuple[float, float, float]]) -> tuple[Cell, ...]:
+    """Cells of (size, data, pool) on the law of repeated data, U_N being the best size for what is distinct."""
+    points: list[Point] = []
+    for n, d, pool in where:
+        unique = min(d, pool)
+        x = {"params": n, "data": d, "unique_data": unique, "useful_params": min(n, _size_for(unique))}
+        loss = float(FORMULAS["repeated"](TRUTHS["repeated"], x))
+        points.append(Point(model=f"n{n:g}", loss=loss, flops=6 * n * d, params=n, tokens=d, unique_tokens=unique))
+    return cells_of(table(points))
 
-    Where the fresh runs have five amounts of data, and where they have two, which leave B, beta and E open.
-    """
-    truth, points = TRUTHS["repeated"], []
-    for n in SIZES:
-        for d in np.geomspace(1e7, 1e10, amounts):
-            unique = min(d, pool)
-            x = {"params": n, "data": d, "unique_data": unique, "useful_params": min(n, _size_for(unique))}
-            loss = float(FORMULAS["repeated"](truth, x))
-            points.append(
-                Point(model=f"n{n:g}", loss=loss, flops=6 * n * d, params=n, tokens=d, unique_tokens=unique)
-            )
-    rows = surface_rows(cells_of(table(points)), "flops", REPEATED)
-    wanted = [min(p.params or 0, _size_for(p.unique_tokens or 0)) for p in points]
+
+def test_useful_params_and_the_law_of_repeated_data_are_found_together() -> None:
+    """U_N is the size whose best amount of data is U, never more than the run's own (arXiv:2305.16264 sec. 3.1)."""
+    where = [
+        (share * _size_for(pool), passes * pool, pool)
+        for pool in (1e8, 1e9, 1e10)
+        for share in np.geomspace(0.1, 10.0, 5)
+        for passes in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    ]
+    rows = surface_rows(repeated_runs(where), "flops", REPEATED)
+    wanted = np.minimum(np.exp(rows.log_values["params"]), [_size_for(min(d, pool)) for _, d, pool in where])
     assert np.exp(rows.log_values["useful_params"]) == pytest.approx(wanted, rel=0.01)
     found = rows.fit(REPEATED, delta=1e-3)
-    for name, value in truth.items():
-        assert found.parameters[name][0] == pytest.approx(value, rel=0.02), name
+    for name, value in TRUTHS["repeated"].items():
+        assert found.parameters[name][0] == pytest.approx(value, rel=0.01), name
+
+
+@pytest.mark.parametrize(("amounts", "pool"), [(7, 1e9), (5, 3e8)])
+def test_the_search_for_useful_params_ends_no_worse_than_it_began(
+    amounts: int, pool: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a wide grid of sizes, most of them in excess, the law fits after the rounds as well as after none."""
+    cells = repeated_runs((n, d, pool) for n in SIZES for d in np.geomspace(1e7, 1e10, amounts))
+    ended = surface_rows(cells, "flops", REPEATED).fit(REPEATED, delta=1e-3).objective[0]
+    monkeypatch.setattr(rows_file, "_ROUNDS", 0)
+    began = surface_rows(cells, "flops", REPEATED).fit(REPEATED, delta=1e-3).objective[0]
+    assert ended <= began
 
 
 def _size_for(data: float) -> float:

@@ -115,7 +115,7 @@ def test_the_sampled_range_has_ten_digits() -> None:
 
 @pytest.mark.skipif(not CHINCHILLA.is_file(), reason="the digitised Chinchilla points are not shipped with the project")
 def test_the_chinchilla_points_give_the_published_parameters_and_errors() -> None:
-    """arXiv:2404.10102: 240 rows give its objective, parameters to 1e-4, and standard errors of 4000 resamples to 5 %."""
+    """arXiv:2404.10102: 240 rows give its objective, parameters to 1e-4, errors of 4000 resamples to 5 %."""
     rows = read_csv(CHINCHILLA)
     highest = sorted(float(row["loss"]) for row in rows)[-5]
     points = [

@@ -100,7 +100,7 @@ def test_a_choice_between_two_cells_is_interpolated() -> None:
 
 
 def test_picks_within_the_runs_are_the_truth(result: ScalingFit) -> None:
-    """The best size of the study, trained for the budget, at the loss of its law; its scatter is wider than the law's."""
+    """The best size of the study, trained for the budget, at the loss of its law; a run scatters more than the law."""
     pick = result.picks[1]
     truth = COEFFICIENT * 3000**SLOPE
     assert pick.refused is None and pick.extrapolation_factor == 1.0
@@ -129,16 +129,20 @@ def test_picks_outside_the_runs_are_refused_with_what_to_do(result: ScalingFit) 
 
 
 def test_beyond_the_runs_intervals_span_the_rival_forms(result: ScalingFit) -> None:
-    """Inside a line's interval is its own; a decade beyond, that of a law with a floor is in it too."""
+    """Where a line and a floor part the interval of the mean holds both; among the runs one run's scatter covers it."""
     fit = result.fit
     assert {rival.law.name for rival in fit.rivals} == {"power", "power_floor"}
-    inside, beyond = math.log(5000.0), math.log(1e8)
-    for at, forms in ((inside, fit.rivals[:1]), (beyond, fit.rivals)):
+    for at in (math.log(5000.0), math.log(1e8)):
         bounds = [
-            np.quantile(np.exp(rival.law.log_loss(rival.draws, {"compute": at})), [0.05, 0.95]) for rival in forms
+            np.quantile(np.exp(rival.law.log_loss(rival.draws, {"compute": at})), [0.05, 0.95]) for rival in fit.rivals
         ]
         wanted = (min(low for low, _ in bounds), max(high for _, high in bounds))
         assert law_interval(fit, at, with_scatter=False) == pytest.approx(wanted)
+    one = law_interval(fit, math.log(5000.0), with_scatter=True)
+    line = fit.law.log_loss(fit.values, {"compute": math.log(5000.0)})
+    assert one[0] is not None and one[1] is not None
+    assert one[0] < math.exp(line) < one[1]
+    assert math.log(one[1] / one[0]) == pytest.approx(2 * 1.645 * fit.residual_sd, rel=0.2)
 
 
 def test_the_best_measured_cell_is_within_the_budget() -> None:

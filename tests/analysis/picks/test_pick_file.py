@@ -59,7 +59,7 @@ def test_any_number_and_name_survives_yaml(
     assert (entry["peak_lr"], entry["epochs"], entry["model"]) == (rate, epochs, model)
 
 
-@pytest.mark.parametrize("rate", [1e-05, 1e-5, 5e-324, 1e16, 1e22, 0.1, 3.0])
+@pytest.mark.parametrize("rate", [1e-05, 5e-324, 1e16, 1e22, 0.1, 3.0])
 def test_small_and_large_rates_are_numbers(result: ScalingFit, tmp_path: Path, rate: float) -> None:
     """YAML 1.1 reads 1e-05 as text: it is written with a point, and the launcher takes it."""
     pick = replace(made(result)[0], peak_lr=rate)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ PULLS = (Pull(index=0, towards=0.3, strength=2.5), Pull(index=1, towards=0.1, st
 def at_random(law: str, delta: float | None, *, pulls: tuple[Pull, ...] = ()) -> tuple[Design, np.ndarray]:
     """A design, and three members scattered about the truth: log losses miss it by several hundredths."""
     rows = sample(law)
-    design = Design.of(LAWS[law], rows.log_values, delta=delta, pulls=pulls)
+    design = replace(Design.of(LAWS[law], rows.log_values, delta=delta), pulls=pulls)
     truth = design.inward({name: np.array([value]) for name, value in TRUTHS[law].items()})
     return design, truth + 0.05 * np.random.default_rng(7).normal(size=(3, truth.shape[1]))
 
@@ -34,7 +36,7 @@ def differences(function, theta: np.ndarray, step: float = 1e-5) -> np.ndarray: 
 @pytest.mark.parametrize("delta", [None, 0.02])
 @pytest.mark.parametrize("law", LAWS)
 def test_gradient_and_hessian_are_those_of_finite_differences(law: str, delta: float | None) -> None:
-    """The gradient is the slope of the cost and the exact Hessian the slope of the gradient, pulls and weights included."""
+    """The gradient is the slope of the cost, the exact Hessian that of the gradient, pulls and weights included."""
     design, theta = at_random(law, delta, pulls=PULLS)
     y, weights = targets(law)
     if delta is not None:
@@ -102,6 +104,22 @@ def test_the_centre_takes_coefficients_to_the_middle_of_the_rows() -> None:
     n, d = (np.exp(x[name].mean()) for name in ("params", "data"))
     terms = [truth["E"], truth["A"] * n ** -truth["alpha"], truth["B"] * d ** -truth["beta"]]
     assert np.exp(theta[:3]) == pytest.approx(terms)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_coefficients_as_written_are_not_taken_at_the_centre(law: str) -> None:
+    """Theta then holds the log of the coefficient itself, and predictions are the same."""
+    rows, names = sample(law, noise=0.01), LAWS[law].parameters
+    truth = {name: np.array([value]) for name, value in TRUTHS[law].items()}
+    centred = Design.of(LAWS[law], rows.log_values, delta=None)
+    for name in LAWS[law].coefficients:
+        written = Design.of(LAWS[law], rows.log_values, delta=None, as_written={name})
+        theta = written.inward(truth)
+        assert theta[0, names.index(name)] == pytest.approx(np.log(TRUTHS[law][name]))
+        assert written.outward(theta)[name] == pytest.approx(truth[name])
+        assert written.residuals(theta, rows.log_loss) == pytest.approx(
+            centred.residuals(centred.inward(truth), rows.log_loss), abs=1e-12
+        )
 
 
 def test_only_infinite_pulls_pin() -> None:

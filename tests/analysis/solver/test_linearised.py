@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -68,17 +70,13 @@ def test_pinned_parameters_have_no_error_and_pulls_make_it_smaller() -> None:
     """A pinned floor has zero variance and narrows the others; a strong pull leaves its own width."""
     design, theta, y = fitted("surface", None)
     plain = covariance(design, theta, y, ONES)
-    pinned = covariance(
-        Design.of(design.law, design.log_values, delta=None, pulls=(Pull(index=0, towards=0.0, strength=np.inf),)),
-        theta, y, ONES,
-    )  # fmt: skip
+    floor = Pull(index=0, towards=0.0, strength=np.inf)
+    pinned = covariance(replace(design, pulls=(floor,)), theta, y, ONES)
     assert (pinned[0] == 0).all() and (pinned[:, 0] == 0).all()
     assert (np.diag(pinned)[1:] < np.diag(plain)[1:]).all()
     squares = score_moments(design.residuals(theta[None], y)[0], ONES, None, parameters=5)[0]
     sd = 0.01 * np.sqrt(plain[0, 0])
-    pulled = Design.of(
-        design.law, design.log_values, delta=None, pulls=(Pull(index=0, towards=0.0, strength=squares / sd**2),)
-    )
+    pulled = replace(design, pulls=(Pull(index=0, towards=0.0, strength=squares / sd**2),))
     assert np.sqrt(covariance(pulled, theta, y, ONES)[0, 0]) == pytest.approx(sd, rel=1e-3)
 
 

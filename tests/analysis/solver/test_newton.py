@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,12 +91,12 @@ def test_a_member_without_a_usable_loss_is_not_converged_and_harms_no_other() ->
     assert ended.cost[1] == pytest.approx(minimise(design, start[:1], y[1:], ONES).cost[0])
 
 
-def test_too_few_iterations_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that was still moving when the iterations ended is not converged."""
+@pytest.mark.parametrize("most_steps", [1, 3])
+def test_too_few_steps_are_said(most_steps: int) -> None:
+    """A member that was still moving when the steps ended is not converged."""
     design, rows = noisy("surface")
     start = seeds(design, rows.log_loss)[:1] + 0.5
-    monkeypatch.setattr(newton, "_MAX_ITERATIONS", 8)
-    assert not minimise(design, start, rows.log_loss[None], ONES).converged.any()
+    assert not minimise(design, start, rows.log_loss[None], ONES, most_steps=most_steps).converged.any()
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-5])
@@ -115,10 +117,8 @@ def test_a_pinned_entry_does_not_move(index: int) -> None:
     """It is set to its value before the first step and is the same number at the end; the others still converge."""
     design, rows = noisy("surface")
     start = seeds(design, rows.log_loss)[:1]
-    held = Design.of(
-        LAWS["surface"], rows.log_values, delta=None,
-        pulls=(Pull(index=index, towards=start[0, index] + 0.05, strength=np.inf),),
-    )  # fmt: skip
+    pull = Pull(index=index, towards=start[0, index] + 0.05, strength=np.inf)
+    held = replace(design, pulls=(pull,))
     ended = minimise(held, start, rows.log_loss[None], ONES)
     assert ended.theta[0, index] == start[0, index] + 0.05
     at = held.derivatives(ended.theta, rows.log_loss[None], ONES, exact=True)

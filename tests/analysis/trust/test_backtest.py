@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 
 from analysis.estimators.best_rate import Cell, cells_of
+from analysis.fitting import Prior
 from analysis.laws import LAWS, POWER, POWER_FLOOR, SURFACE, Law
 from analysis.trust.backtest import BackTest, FactorBin, Prediction, RowsOf, backtest, widening
-from tests.analysis.synthetic import cells_on, compute_rows_of, runs_of_surface, surface_rows_of, table
+from tests.analysis.synthetic import TRUTHS, cells_on, compute_rows_of, runs_of_surface, surface_rows_of, table
 
 COMPUTE = np.geomspace(1e3, 1e7, 25)
 
@@ -88,13 +90,24 @@ def test_a_law_without_a_floor_errs_the_more_the_farther_it_reaches() -> None:
     found = back_test_of(POWER, cells_on("power_floor", noise=0.001))
     assert [b.low for b in found.bins] == [1.0, 2.0, 5.0, 20.0, 100.0]
     errors = [b.mean_error for b in found.bins]
-    assert all(b < a < 0 for a, b in zip(errors[:-1], errors[1:], strict=True))
-    assert all(
-        b > a
-        for a, b in zip([x.rms_error for x in found.bins][:-1], [x.rms_error for x in found.bins][1:], strict=True)
-    )
+    assert all(farther < nearer < 0 for nearer, farther in itertools.pairwise(errors))
+    assert all(farther.rms_error > nearer.rms_error for nearer, farther in itertools.pairwise(found.bins))
     assert found.bins[-1].coverage < 0.5
     assert widening(found, 50.0, 0.9) > widening(found, 3.0, 0.9) > 1.0
+
+
+def test_a_known_floor_narrows_predictions() -> None:
+    """With the floor pinned at its true value far predictions are surer, and right."""
+    some = cells_on("power_floor", noise=0.005)
+    floor = Prior(parameter="E", value=TRUTHS["power_floor"]["E"])
+    free, known = (
+        backtest(POWER_FLOOR, some, "flops", compute_rows_of, delta=None, priors=priors, level=0.9)
+        for priors in ((), (floor,))
+    )
+    assert free is not None and known is not None
+    far = [(a.half_width, b.half_width) for a, b in zip(free.predictions, known.predictions, strict=True)][20:]
+    assert np.median([b / a for a, b in far]) < 0.8
+    assert known.rms_error < free.rms_error
 
 
 def test_too_little_has_no_back_test() -> None:
@@ -106,10 +119,10 @@ def test_too_little_has_no_back_test() -> None:
 def made(coverage: float, *, predictions: int = 20, miss: float = 3.0) -> BackTest:
     """A back-test of one bin, from 5 to 20, whose misses are `miss` half-widths away."""
     held = round(coverage * predictions)
+    errors = [0.01 * (0.5 if i < held else miss) for i in range(predictions)]
     found = tuple(
-        Prediction(log_compute=1.0, factor=10.0, log_loss=0.0, log_predicted=0.01 * (0.5 if i < held else miss), half_width=0.01)
-        for i in range(predictions)
-    )  # fmt: skip
+        Prediction(log_compute=1.0, factor=10.0, log_loss=0.0, log_predicted=error, half_width=0.01) for error in errors
+    )
     bins = (FactorBin(low=5.0, high=20.0, predictions=predictions, rms_error=0.01, mean_error=0.0, coverage=coverage),)
     return BackTest(cuts=(1.0,), predictions=found, bins=bins)
 
@@ -130,5 +143,5 @@ def made(coverage: float, *, predictions: int = 20, miss: float = 3.0) -> BackTe
     ids=["no_test", "held", "nearly_held", "missed", "farther", "inside", "nearer", "few", "never_narrowed"],
 )
 def test_intervals_are_widened_to_what_would_have_held(of: BackTest | None, factor: float, wanted: float) -> None:
-    """By the level's quantile of the misses where many runs were missed at that factor or the farthest tested, else not."""
+    """By the level's quantile of the misses where many runs were missed at that factor or nearer, else not at all."""
     assert widening(of, factor, 0.9) == pytest.approx(wanted)

@@ -102,7 +102,7 @@ def test_published_resamples_are_those_of_the_legacy_generator() -> None:
 
 
 def test_resampled_residuals_scatter_as_the_rows_do() -> None:
-    """Losses are the law plus residuals of the other rows, centred; the few that are zero by construction are not drawn."""
+    """Losses are the law plus centred residuals of any rows; the few that are zero by construction are not drawn."""
     rng = np.random.default_rng(0)
     predicted = np.linspace(1.0, 0.5, 200)
     residual = 0.02 * rng.normal(size=200)

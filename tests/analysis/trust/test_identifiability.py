@@ -3,7 +3,6 @@ import pytest
 
 from analysis.estimators.best_rate import cells_of
 from analysis.estimators.rows import Rows, compute_rows, surface_rows
-from analysis.fitting import Prior
 from analysis.laws import POWER, SURFACE
 from analysis.trust.identifiability import Identifiability, identifiability
 from tests.analysis.synthetic import runs_at, runs_of_surface, sample, table
@@ -72,10 +71,3 @@ def test_the_condition_is_that_of_the_correlation_matrix() -> None:
     assert abs(found.most_correlated[2]) == pytest.approx(np.abs(off).max(), rel=1e-4)
     i, j = (SURFACE.parameters.index(name) for name in found.most_correlated[:2])
     assert abs(correlation[i, j]) == pytest.approx(np.abs(off).max(), rel=1e-6)
-
-
-def test_rows_that_say_nothing_of_priors_are_no_matter() -> None:
-    """A fit with a pinned floor is checked as it stands."""
-    rows = rows_of(runs_of_surface(np.geomspace(1e6, 1e9, 6), np.geomspace(1e7, 1e10, 6), noise=0.01))
-    best = rows.fit(SURFACE, delta=None, priors=(Prior(parameter="E", value=1.5),))
-    assert identifiability(SURFACE, rows, best, delta=None).condition > 1
