@@ -16,7 +16,7 @@ from analysis.solver.linearised import score_moments
 from analysis.solver.newton import Minima, minimise
 from analysis.solver.seeds import seeds
 
-__all__ = ["FitBatch", "Prior", "fit_law", "fit_many", "huber"]
+__all__ = ["FitBatch", "Prior", "design_of", "fit_law", "fit_many", "huber"]
 
 _STEPS_OF_A_START = 16
 """Then only the best start goes on: the others are in worse basins, or crawl along the same flat valley."""
@@ -58,6 +58,15 @@ class FitBatch:
         )
 
 
+def design_of(
+    law: Law, log_values: Mapping[str, Floats], *, delta: float | None, priors: tuple[Prior, ...] = ()
+) -> Design:
+    """Returns the solver's view of rows, with what is pinned; softer priors need a fit to be weighed against."""
+    design = Design.of(law, log_values, delta=delta, as_written={prior.parameter for prior in priors})
+    pinned = tuple(prior for prior in priors if prior.sd == 0)
+    return replace(design, pulls=pulls_of(law, pinned, strength=math.inf))
+
+
 def fit_law(
     law: Law,
     log_values: Mapping[str, Floats],
@@ -81,9 +90,7 @@ def fit_law(
         weights: how much each row counts, (n,); 1 by default.
     """
     weights = np.ones_like(log_loss) if weights is None else weights
-    design = Design.of(law, log_values, delta=delta, as_written={prior.parameter for prior in priors})
-    pinned = tuple(prior for prior in priors if prior.sd == 0)
-    design = replace(design, pulls=pulls_of(law, pinned, strength=math.inf))
+    design = design_of(law, log_values, delta=delta, priors=priors)
     ended = _best(design, log_loss, weights)
     soft = tuple(prior for prior in priors if prior.sd > 0)
     if soft:
@@ -120,10 +127,9 @@ def fit_many(
         return FitBatch(
             parameters=dict.fromkeys(law.parameters, nothing), objective=nothing, converged=np.zeros(0, dtype=bool)
         )
-    design = Design.of(law, log_values, delta=delta, as_written={prior.parameter for prior in priors})
+    design = design_of(law, log_values, delta=delta, priors=priors)
     if law.name == "power" and delta is None and not priors:
         return _straight_lines(design, log_loss, weights)
-    pinned = pulls_of(law, tuple(p for p in priors if p.sd == 0), strength=math.inf)
     first = design.inward({name: values[:1] for name, values in start.parameters.items()})
     is_loss = np.isfinite(log_loss)
     y = log_loss if is_loss.all() else np.where((weights > 0) & is_loss, log_loss, 0.0)
@@ -131,10 +137,9 @@ def fit_many(
     least = float(np.median(log_loss[is_loss])) + _LEAST_LOG_SHARE
     first[:, : len(law.terms)] = np.maximum(first[:, : len(law.terms)], least)
     soft = tuple(prior for prior in priors if prior.sd > 0)
-    design = replace(design, pulls=pinned)
     if soft:
         strength = _information_of_a_row(design, first[0], y[0], weights[0])
-        design = replace(design, pulls=(*pinned, *pulls_of(law, soft, strength=strength)))
+        design = replace(design, pulls=(*design.pulls, *pulls_of(law, soft, strength=strength)))
     ended = minimise(design, np.repeat(first, members, axis=0), y, weights)
     if "E" in law.coefficients and not ended.converged.all() and not any(p.parameter == "E" for p in priors):
         ended = _again(design, ended, y, weights, start, law)

@@ -227,7 +227,7 @@ def _trust(
         profiles=() if law.fits_frontier else profiles(
             law, rows, best, delta=delta, priors=options.priors, level=options.level
         ),
-        identifiability=identifiability(law, rows, best, delta=delta),
+        identifiability=identifiability(law, rows, best, delta=delta, priors=options.priors),
     )  # fmt: skip
 
 

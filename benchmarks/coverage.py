@@ -218,7 +218,8 @@ def figures_of(design: str, studies: Sequence[Covered]) -> list[Figure]:
         known = [value for study in studies if (value := study.get(name)) is not None]
         if known:
             unit = f"of {len(known)} intervals"
-            figures.append(Figure(name=f"{design}/{name}", value=float(np.mean(known)), bar=f"{BAR[0]} to {BAR[1]}", unit=unit))
+            value, bar = float(np.mean(known)), f"{BAR[0]} to {BAR[1]}"
+            figures.append(Figure(name=f"{design}/{name}", value=value, bar=bar, unit=unit))
     return figures
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.estimators.allocation import Surface, data_of
 from analysis.estimators.best_rate import Cell
-from analysis.fitting import FitBatch, Prior, fit_law, fit_many
+from analysis.fitting import FitBatch, Prior, design_of, fit_law, fit_many
 from analysis.laws import REPEATED, SURFACE, Floats, Law
 from analysis.solver.design import Design
 
@@ -47,9 +47,9 @@ class Rows:
         """Returns the best fit of a law as a batch of one."""
         return fit_law(law, self.log_values, self.log_loss, delta=delta, priors=priors)
 
-    def design(self, law: Law, *, delta: float | None) -> Design:
+    def design(self, law: Law, *, delta: float | None, priors: tuple[Prior, ...] = ()) -> Design:
         """Returns the solver's view of the rows."""
-        return Design.of(law, self.log_values, delta=delta)
+        return design_of(law, self.log_values, delta=delta, priors=priors)
 
 
 def compute_rows(log_compute: Floats, log_loss: Floats) -> Rows:
@@ -97,16 +97,20 @@ def with_useful_params(rows: Rows) -> Rows:
     fresh = rows.log_values["data"] <= rows.log_values["unique_data"] + 1e-9
     base = rows.only(fresh) if fresh.sum() > 2 * len(SURFACE.parameters) else rows
     rows = _useful(rows, base.fit(SURFACE, delta=_DELTA), SURFACE)
-    best = rows.fit(REPEATED, delta=_DELTA)
+    fitted = rows.fit(REPEATED, delta=_DELTA)
+    least, kept = float(fitted.objective[0]), rows
     ones = np.ones((1, rows.count))
     for _ in range(_ROUNDS):
-        moved = _useful(rows, best, REPEATED)
+        moved = _useful(rows, fitted, REPEATED)
         change = float(np.abs(moved.log_values["useful_params"] - rows.log_values["useful_params"]).max())
         rows = moved
+        fitted = fit_many(REPEATED, rows.log_values, rows.log_loss[None], ones, start=fitted, delta=_DELTA)
+        if fitted.objective[0] <= least:
+            least, kept = float(fitted.objective[0]), rows
         if change < _SETTLED:
             break
-        best = fit_many(REPEATED, rows.log_values, rows.log_loss[None], ones, start=best, delta=_DELTA)
-    return rows
+    # The rounds are no descent: the best of them counts, not the last.
+    return kept
 
 
 def _useful(rows: Rows, fitted: FitBatch, law: Law) -> Rows:

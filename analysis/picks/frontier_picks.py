@@ -110,6 +110,8 @@ def frontier_pick(
     log_budget = math.log(budget)
     law_low, law_high = law_interval(fit, log_budget, with_scatter=False)
     low, high = law_interval(fit, log_budget, with_scatter=True)
+    if low is not None and high is not None and law_low is not None and law_high is not None:
+        low, high = min(low, law_low), max(high, law_high)
     return Pick(
         budget=budget,
         core_hours=budget if fit.axis == "core_hours" else choice.core_hours if choice else None,

@@ -50,7 +50,7 @@ def surface_pick(fit: Fit, market: Market, budget: float) -> Pick:
     options = _models(market, fit, surface, budget)
     log_n, log_d, log_drawn_n = _optimum(fit, market, surface, budget)
     nearest = _nearest(options, log_n)
-    if log_n is None and nearest is not None:
+    if log_n is None and nearest is not None and not market.price.is_one:
         # No common price: the budget is spent on the best real model.
         log_n, log_d = nearest.log_params, nearest.log_data
     refused = _refusal(fit, market, log_n, budget)

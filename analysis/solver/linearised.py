@@ -23,7 +23,7 @@ def score_moments(residual: Floats, weights: Floats, delta: float | None, *, par
     # A nearly absolute loss passes through as many rows as it has parameters: they say nothing of the scatter.
     sizes = np.sort(np.abs(residual))[min(parameters, len(residual) - 1) :]
     half = max(float(np.median(sizes)), 1e-12)
-    inside = float((sizes <= half).mean()) * min(1.0, delta / half)
+    inside = float((sizes <= max(half, delta)).mean()) * min(1.0, delta / half)
     return float((weights * psi**2).sum() / freedom), max(inside, 1e-12)
 
 

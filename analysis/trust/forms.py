@@ -9,7 +9,7 @@ import numpy as np
 from analysis.estimators.best_rate import Cell
 from analysis.fitting import FitBatch, Prior
 from analysis.laws import BROKEN, OVER_TRAINING, POWER, POWER_FLOOR, REPEATED, SATURATING, SURFACE, Law
-from analysis.trust.backtest import RowsOf, backtest
+from analysis.trust.backtest import BackTest, RowsOf, backtest
 
 _NO_FLOOR = 1e-9
 """A floor pinned at this part of the least loss is none."""
@@ -45,6 +45,7 @@ def score_forms(
     rows, measured = rows_of(cells)
     least = math.exp(float(rows.log_loss.min())) if rows.count else 1.0
     scores: list[FormScore] = []
+    tests: list[BackTest | None] = []
     for law, has_floor in candidates:
         held = priors if law == fitted and has_floor else ()
         held = held if has_floor else (Prior(parameter="E", value=least * _NO_FLOOR),)
@@ -52,7 +53,7 @@ def score_forms(
         if measured.count < free + 2 or rows.count < free + 2:
             continue
         batch = rows.fit(law, delta=delta, priors=held)
-        tested = backtest(law, cells, axis, rows_of, delta=delta, priors=held, level=level)
+        tests.append(backtest(law, cells, axis, rows_of, delta=delta, priors=held, level=level))
         values = {name: float(value[0]) for name, value in batch.parameters.items()}
         residual = law.log_loss(values, rows.log_values) - rows.log_loss
         scores.append(
@@ -62,15 +63,38 @@ def score_forms(
                 free_parameters=free,
                 aicc=_aicc(residual, free, measured.count, delta),
                 weight=None,
-                held_out_rms=tested.rms_error if tested else None,
-                held_out_predictions=len(tested.predictions) if tested else 0,
+                held_out_rms=None,
+                held_out_predictions=0,
                 converged=bool(batch.converged[0]),
                 law=law,
                 batch=batch,
                 is_fitted=law == fitted and has_floor,
             )
         )
+    scores = _held_out(scores, tests)
     return tuple(sorted(_weighed(scores), key=lambda s: (s.held_out_rms is None, s.held_out_rms or 0.0, s.aicc or 0.0)))
+
+
+def _held_out(scores: Sequence[FormScore], tests: Sequence[BackTest | None]) -> list[FormScore]:
+    """Returns the scores with the errors of the predictions that all forms made.
+
+    A fragile form does not converge below every cut, and would be judged by fewer and easier runs; one that made less
+    than half of the predictions is not judged.
+    """
+    made = [
+        {(p.factor, p.log_compute, p.log_loss): p.error for p in test.predictions} if test else {} for test in tests
+    ]
+    most = max((len(errors) for errors in made), default=0)
+    judged = [errors for errors in made if errors and 2 * len(errors) >= most]
+    common = set[tuple[float, float, float]]().union(*judged).intersection(*judged)
+    found: list[FormScore] = []
+    for score, errors in zip(scores, made, strict=True):
+        if common and 2 * len(errors) >= most:
+            rms = math.sqrt(sum(errors[key] ** 2 for key in common) / len(common))
+            found.append(replace(score, held_out_rms=rms, held_out_predictions=len(common)))
+        else:
+            found.append(score)
+    return found
 
 
 def _candidates(fitted: Law, *, has_repeats: bool) -> list[tuple[Law, bool]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators.rows import Rows
-from analysis.fitting import FitBatch
+from analysis.fitting import FitBatch, Prior
 from analysis.laws import Law
 from analysis.solver.linearised import covariance
 
@@ -26,9 +26,11 @@ class Identifiability:
     """Spread of D/N: along one ratio N and D cannot be told apart (arXiv:2605.08541)."""
 
 
-def identifiability(law: Law, rows: Rows, best: FitBatch, *, delta: float | None) -> Identifiability:
+def identifiability(
+    law: Law, rows: Rows, best: FitBatch, *, delta: float | None, priors: tuple[Prior, ...] = ()
+) -> Identifiability:
     """Returns the design check of a fit."""
-    design = rows.design(law, delta=delta)
+    design = rows.design(law, delta=delta, priors=priors)
     theta = design.inward({name: values[:1] for name, values in best.parameters.items()})[0]
     spread = covariance(design, theta, rows.log_loss, np.ones(rows.count))
     sd = np.sqrt(np.diag(spread))

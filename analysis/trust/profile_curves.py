@@ -34,7 +34,7 @@ def profiles(
     law: Law, rows: Rows, best: FitBatch, *, delta: float | None, priors: tuple[Prior, ...], level: float
 ) -> tuple[Profile, ...]:
     """Returns the profile curve of every free parameter."""
-    design = rows.design(law, delta=delta)
+    design = rows.design(law, delta=delta, priors=priors)
     theta = design.inward({name: values[:1] for name, values in best.parameters.items()})[0]
     ones = np.ones(rows.count)
     spread = covariance(design, theta, rows.log_loss, ones)

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.tables.points import Point, PointSet
+from analysis.options import FitOptions
 from analysis.refusal import FitRefused
 from analysis.report.fit_json import to_json
-from analysis.options import FitOptions
 from analysis.study_fit import fit_study
+from analysis.tables.points import Point, PointSet
 from sweeps.errors import StudyError
 from sweeps.record import Status
 from tests.analysis.synthetic import (

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.tables.table_file import points_from_table
 from analysis.tables.filters import Filter, parse_filters
+from analysis.tables.table_file import points_from_table
 from sweeps.errors import StudyError
 
 TABLE = "loss;size;note;mixed\n2,5;70M;x;1\n2,4;1B; y ;a\n2,3;;;2.0\n"

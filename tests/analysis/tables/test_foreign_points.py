@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.tables.foreign_points import points_from_mlflow
 from analysis.tables.filters import parse_filters
+from analysis.tables.foreign_points import points_from_mlflow
 from sweeps.errors import StudyError
 
 COLUMNS = {"loss": "val_loss", "params": "n", "flops": "metrics.flops", "group": "model"}

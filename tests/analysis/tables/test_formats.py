@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.tables.table_file import points_from_table
 from analysis.tables.formats import read_table
+from analysis.tables.table_file import points_from_table
 from sweeps.errors import StudyError
 
 PLAIN = "model,loss,flops\nä,2.5,1e18\nb,2.25,2e18\n"

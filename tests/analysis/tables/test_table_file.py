@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.tables.filters import parse_filters
 from analysis.tables.points import PointSet
 from analysis.tables.table_file import points_from_table
-from analysis.tables.filters import parse_filters
 from sweeps.errors import StudyError
 from tests.analysis.synthetic import write_csv
 
