@@ -12,13 +12,13 @@ from analysis.fitting import Prior
 from analysis.laws import LAWS, Law
 from analysis.options import FitOptions
 from analysis.result import Pick, ScalingFit
+from analysis.solver.quantiles import LEVEL
 from analysis.study_fit import fit_study, pick_for
 from analysis.tables.columns import parse_columns
 from analysis.tables.filters import parse_filters
 from analysis.tables.formats import Table
 from analysis.tables.points import PointSet
 from analysis.tables.table_file import points_from_rows, points_from_table
-from analysis.trust.quantiles import LEVEL
 from sweeps.budget import parse_core_hours
 from sweeps.errors import StudyError
 

@@ -17,11 +17,11 @@ from analysis.options import FitOptions
 from analysis.refusal import FitRefused, Refusal
 from analysis.report.fit_json import refused_json, to_json, write_fit
 from analysis.result import ScalingFit
+from analysis.solver.quantiles import LEVEL
 from analysis.study_fit import fit_study
 from analysis.tables.columns import KINDS, parse_columns
 from analysis.tables.filters import parse_filters
 from analysis.tables.points import PointSet, points_from_records
-from analysis.trust.quantiles import LEVEL
 from sweeps.budget import parse_core_hours
 from sweeps.errors import StudyError
 

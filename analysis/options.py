@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.fitting import Prior
-from analysis.trust.quantiles import LEVEL
+from analysis.solver.quantiles import LEVEL
 
 HUBER_DELTA = 1e-3
 """arXiv:2203.15556 sec. 3.3."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.estimators.best_rate import UNITS, Cell, RateTrend
+from analysis.estimators.bootstrap import SeedNoise
 from analysis.estimators.downstream import Downstream
 from analysis.estimators.frontier import Curves, Envelope, HandOver
 from analysis.estimators.isoflop import IsoFlopFit
@@ -14,7 +15,6 @@ from analysis.refusal import FitRefused as FitRefused
 from analysis.refusal import Refusal
 from analysis.tables.points import PointSet
 from analysis.trust.backtest import BackTest
-from analysis.trust.bootstrap import SeedNoise
 from analysis.trust.forms import FormScore
 from analysis.trust.identifiability import Identifiability
 from analysis.trust.profile_curves import Profile

@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis import notices
 from analysis.estimators.allocation import Price, data_of, price_of
-from analysis.estimators.allocations import allocations
 from analysis.estimators.best_rate import Cell, cells_of, rate_trend
-from analysis.estimators.crossings import crossings
+from analysis.estimators.bootstrap import seed_noise
 from analysis.estimators.downstream import fit_downstream
 from analysis.estimators.frontier import Envelope
-from analysis.estimators.frontier_fit import Frontier, fit_frontier
 from analysis.estimators.frontier_rows import has_curves
 from analysis.estimators.isoflop import fit_isoflop
 from analysis.estimators.isoflop_loss import fit_isoflop_loss
 from analysis.estimators.rate_law import RateLaw, fit_rate_law
 from analysis.estimators.rows import Rows, surface_rows
-from analysis.estimators.surface_fit import fit_surface
 from analysis.estimators.usable import axis_of, law_of, usable_points
+from analysis.fits.allocations import allocations
+from analysis.fits.crossings import crossings
+from analysis.fits.frontier_fit import Frontier, fit_frontier
+from analysis.fits.surface_fit import fit_surface
 from analysis.laws import POWER, SURFACE, Law
 from analysis.options import FitOptions
 from analysis.picks.frontier_picks import finite_exp, frontier_pick
@@ -28,9 +30,8 @@ from analysis.picks.targets import target
 from analysis.refusal import FitRefused
 from analysis.result import Fit, Pick, ScalingFit, Trust
 from analysis.tables.points import PointSet
-from analysis.trust import notices, refusals
+from analysis.trust import refusals
 from analysis.trust.backtest import BackTest, RowsOf, backtest, widening
-from analysis.trust.bootstrap import seed_noise
 from analysis.trust.forms import score_forms
 from analysis.trust.identifiability import identifiability
 from analysis.trust.profile_curves import profiles

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 import numpy as np
 from result_file import Figure, write_result
 
-from analysis import report_text  # noqa: F401  # imported before the clock starts
+from analysis.report import report_text  # noqa: F401  # imported before the clock starts
 from analysis.fit_scaling import main as fit
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape

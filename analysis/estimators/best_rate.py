@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from analysis.solver.quantiles import LEVEL, t_quantile
 from analysis.tables.points import Point, PointSet
-from analysis.trust.quantiles import LEVEL, t_quantile
 
 UNITS = {"core_hours": "core-hours", "flops": "FLOPs", "params": "parameters", "tokens": "examples"}
 """What a law of one variable may be of, and what it is counted in."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.bootstrap import case_weights
 from analysis.laws import Floats
-from analysis.trust.bootstrap import case_weights
-from analysis.trust.quantiles import LEVEL, interval
+from analysis.solver.quantiles import LEVEL, interval
 
 _LEAST_CELLS = 5
 _GRID = 400

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.bootstrap import case_weights, frontier_weights, has_seeds, resample_cells, resample_seeds
 from analysis.estimators.frontier import Curves, Envelope, envelope, log_compute, log_losses
 from analysis.laws import Floats
-from analysis.trust.bootstrap import case_weights, frontier_weights, has_seeds, resample_cells, resample_seeds
 
 _CELLS_PER_CURVE = 3
 """A model's curve is interpolated when the models have at least this many cells each, in the median."""

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.estimators.isoflop import IsoFlopFit
 from analysis.fitting import fit_law, fit_many
 from analysis.laws import POWER, POWER_FLOOR, Floats, Law
-from analysis.trust.quantiles import LEVEL, interval, t_quantile
+from analysis.solver.quantiles import LEVEL, interval, t_quantile
 
 _FLOOR_FROM = 5
 """Budgets that a floor needs: one more than its three parameters, and one to contradict it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.laws import Floats
-from analysis.trust.quantiles import t_quantile
+from analysis.solver.quantiles import t_quantile
 
 
 @dataclass(frozen=True, kw_only=True)

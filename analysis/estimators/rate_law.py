@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.estimators.allocation import data_of
 from analysis.estimators.best_rate import Cell
-from analysis.trust.quantiles import LEVEL, t_quantile
+from analysis.solver.quantiles import LEVEL, t_quantile
 
 _LEAST_CELLS = 6
 

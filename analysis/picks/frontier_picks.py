@@ -11,7 +11,7 @@ from analysis.estimators.frontier import Curves, Envelope, log_losses
 from analysis.laws import Floats
 from analysis.refusal import Refusal
 from analysis.result import Fit, Neighbour, Pick
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 from sweeps.budget import READING_TOLERANCE, format_core_hours
 
 _FARTHEST = 1.5

@@ -13,7 +13,7 @@ from analysis.laws import Floats
 from analysis.picks.frontier_picks import best_measured, budget_text, extrapolation_factor, finite_exp, scattered
 from analysis.refusal import Refusal
 from analysis.result import Fit, Neighbour, Pick
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 
 _FARTHEST = 10.0
 """Intervals were checked up to ten times the dearest run (benchmarks/coverage.py); beyond, picks are refused."""

@@ -14,7 +14,7 @@ from analysis.estimators.rows import Rows
 from analysis.fitting import Prior
 from analysis.laws import Floats, Law
 from analysis.solver.linearised import covariance, score_moments
-from analysis.trust.quantiles import t_quantile
+from analysis.solver.quantiles import t_quantile
 
 _CUTS = 8
 _EDGES = (1.0, 2.0, 5.0, 20.0, 100.0, np.inf)

@@ -8,7 +8,7 @@ from analysis.estimators.rows import Rows
 from analysis.fitting import FitBatch, Prior, fit_many
 from analysis.laws import Floats, Law
 from analysis.solver.linearised import covariance, score_moments
-from analysis.trust.quantiles import t_quantile
+from analysis.solver.quantiles import t_quantile
 
 _STEPS = 10
 _REACH = 3.0

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from analysis.estimators.bootstrap import case_weights
 from analysis.fitting import FitBatch, Prior, fit_law, fit_many, huber
 from analysis.laws import LAWS, SURFACE, Law, Power, Term
-from analysis.trust.bootstrap import case_weights
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 from tests.analysis.synthetic import CHINCHILLA, DAMAGES, FORMULAS, TRUTHS, read_csv, sample, variables
 
 HELD = [(law, name) for law in LAWS for name in LAWS[law].parameters]

@@ -7,8 +7,8 @@ from analysis.estimators.best_rate import cells_of
 from analysis.estimators.rows import Rows, compute_rows, surface_rows
 from analysis.fitting import Prior, huber
 from analysis.laws import POWER, SURFACE
+from analysis.solver.quantiles import t_quantile
 from analysis.trust.profile_curves import Profile, profiles
-from analysis.trust.quantiles import t_quantile
 from tests.analysis.synthetic import TRUTHS, runs_of_surface, sample, table
 
 SIZES, DATA = np.geomspace(1e6, 1e9, 6), np.geomspace(1e7, 1e10, 6)

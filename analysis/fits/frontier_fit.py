@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.bootstrap import correlation_squared, seed_noise
 from analysis.estimators.frontier import (
     Curves,
     Envelope,
@@ -18,12 +19,11 @@ from analysis.estimators.frontier import (
 )
 from analysis.estimators.frontier_rows import FrontierRows, frontier_rows
 from analysis.estimators.rows import Rows, compute_rows
-from analysis.estimators.surface_fit import estimate, not_converged, sampled_range
+from analysis.fits.surface_fit import estimate, not_converged, sampled_range
 from analysis.fitting import FitBatch, fit_law, fit_many, huber
 from analysis.laws import POWER, POWER_FLOOR, Floats, Law
 from analysis.options import HUBER_DELTA, FitOptions
 from analysis.result import Fit, Rival
-from analysis.trust.bootstrap import correlation_squared, seed_noise
 
 _RIVALS = (POWER, POWER_FLOOR)
 _RIVAL_RESAMPLES = 1000

@@ -3,10 +3,10 @@
 import numpy as np
 
 from analysis.estimators.frontier import Curves, Envelope, hand_overs
-from analysis.estimators.frontier_fit import Frontier
+from analysis.fits.frontier_fit import Frontier
 from analysis.laws import Floats
 from analysis.result import Crossing
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 
 
 def crossings(frontier: Frontier, resampled: Envelope | None, *, level: float) -> tuple[Crossing, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.bootstrap import correlation_squared, published_weights, residual_losses
 from analysis.estimators.frontier import log_compute, log_losses, measured_frontier
 from analysis.estimators.rows import Rows
 from analysis.fitting import FitBatch, fit_many, huber
@@ -20,8 +21,7 @@ from analysis.options import HUBER_DELTA, FitOptions
 from analysis.refusal import FitRefused
 from analysis.result import Estimate, Fit
 from analysis.solver.linearised import covariance, draws_about, score_moments
-from analysis.trust.bootstrap import correlation_squared, published_weights, residual_losses
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 
 _MOST_ELEMENTS = 4_000_000
 """Rows x resamples; beyond it fewer resamples are drawn."""

@@ -5,7 +5,7 @@ import pytest
 
 from analysis.estimators.best_rate import cells_of
 from analysis.estimators.rows import surface_rows
-from analysis.estimators.surface_fit import estimate, fit_surface, sampled_range
+from analysis.fits.surface_fit import estimate, fit_surface, sampled_range
 from analysis.fitting import Prior
 from analysis.laws import LAWS, SURFACE
 from analysis.options import FitOptions

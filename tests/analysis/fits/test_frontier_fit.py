@@ -5,8 +5,8 @@ import pytest
 
 from analysis.estimators.best_rate import cells_of
 from analysis.estimators.frontier import log_losses
-from analysis.estimators.frontier_fit import Frontier, fit_frontier
 from analysis.estimators.frontier_rows import has_curves
+from analysis.fits.frontier_fit import Frontier, fit_frontier
 from analysis.fitting import Prior
 from analysis.laws import LAWS, POWER, POWER_FLOOR
 from analysis.options import FitOptions

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.estimators.best_rate import cells_of
-from analysis.estimators.crossings import crossings
 from analysis.estimators.frontier import envelope, log_losses
-from analysis.estimators.frontier_fit import Frontier
+from analysis.fits.crossings import crossings
+from analysis.fits.frontier_fit import Frontier
 from analysis.tables.points import Point
 from tests.analysis.synthetic import table
 

@@ -6,13 +6,13 @@ import numpy as np
 
 from analysis.estimators.allocation import Price, Surface
 from analysis.estimators.best_rate import Cell
-from analysis.estimators.frontier_fit import Frontier
 from analysis.estimators.isoflop import IsoFlopFit, isoflop_groups
 from analysis.estimators.line import Line
+from analysis.fits.frontier_fit import Frontier
 from analysis.laws import Floats
 from analysis.refusal import Refusal
 from analysis.result import AllocationEstimate, Estimate, Fit
-from analysis.trust.quantiles import interval
+from analysis.solver.quantiles import interval
 
 _LEAST_SIZES = 3
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.estimators.best_rate import cells_of
-from analysis.estimators.frontier import curves_of, envelope, log_losses
-from analysis.trust.bootstrap import (
+from analysis.estimators.bootstrap import (
     case_weights,
     correlation_squared,
     frontier_weights,
@@ -18,6 +17,7 @@ from analysis.trust.bootstrap import (
     residual_losses,
     seed_noise,
 )
+from analysis.estimators.frontier import curves_of, envelope, log_losses
 from tests.analysis.synthetic import reference_points, study_points, study_records
 
 NOISE = 0.02

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.estimators.allocations import allocations
 from analysis.estimators.best_rate import cells_of
-from analysis.estimators.frontier_fit import Frontier
+from analysis.fits.allocations import allocations
+from analysis.fits.frontier_fit import Frontier
 from analysis.options import FitOptions
 from analysis.result import AllocationEstimate, ScalingFit
 from analysis.study_fit import fit_study

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.trust.quantiles import LEVEL, interval, t_quantile
+from analysis.solver.quantiles import LEVEL, interval, t_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 7, 10, 31, 40, 100, 199, 200, 201, 1000, 20_000])

@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.notices import no_surface, notices_of
 from analysis.options import FitOptions
 from analysis.refusal import Refusal
 from analysis.result import ScalingFit
 from analysis.study_fit import fit_study
 from analysis.tables.points import Point
-from analysis.trust.notices import no_surface, notices_of
 from tests.analysis.synthetic import (
     budgets_of_surface,
     cells_on,
