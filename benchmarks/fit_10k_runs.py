@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 import numpy as np
 from result_file import Figure, write_result
 
-from analysis.report import report_text  # noqa: F401  # imported before the clock starts
 from analysis.fit_scaling import main as fit
+from analysis.report import report_text  # noqa: F401  # imported before the clock starts
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, RunRecord, Status
