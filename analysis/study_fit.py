@@ -82,7 +82,7 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
     surface = fitted.fit if not law.fits_frontier else _second_surface(points, frontier, options)
     isoflop = fit_isoflop(cells, rng=np.random.default_rng(options.seed))
     is_named = points.study is not None or "group" in dict(points.columns)
-    is_drawn = is_named and has_curves(frontier.curves, has_models=points.has_models)
+    is_drawn = law.fits_frontier and is_named and has_curves(frontier.curves, has_models=points.has_models)
     trust = _trust(law, fitted, cells, axis, options, price)
     result = ScalingFit(
         points=points,

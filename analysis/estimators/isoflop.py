@@ -120,12 +120,13 @@ def fit_isoflop(cells: Sequence[Cell], *, rng: np.random.Generator, losses: Floa
     if losses is not None:
         taken = {id(cell): float(loss) for cell, loss in zip(cells, losses, strict=True)}
     groups = isoflop_groups(cells)
+    slope = _slope([(log_flops, min(taken[id(cell)] for cell in group)) for log_flops, group in groups])
     valleys = [
         Valley(
             log_params=np.log(np.array([cell.params for cell in group], dtype=np.float64)),
-            log_loss=np.array([taken[id(cell)] for cell in group]),
+            log_loss=np.array([taken[id(cell)] - slope * (math.log(cell.flops or 1.0) - log_flops) for cell in group]),
         ).near_minimum()
-        for _, group in groups
+        for log_flops, group in groups
     ]
     usable = [v for v in valleys if len(v.log_params) >= LEAST_SIZES and v.has_interior_minimum]
     if len(usable) < LEAST_BUDGETS:
@@ -141,6 +142,19 @@ def fit_isoflop(cells: Sequence[Cell], *, rng: np.random.Generator, losses: Floa
     parabola = choose_smoother(usable, only_parabola=True)
     stiff = tuple(_budget(f, g, v, parabola, rng) for (f, g), v in zip(groups, valleys, strict=True))
     return IsoFlopFit(budgets=budgets, smoother=smoother, line=line, parabola=_line(stiff))
+
+
+def _slope(minima: Sequence[tuple[float, float]]) -> float:
+    """Returns how log loss falls with log FLOPs from budget to budget; 0 with fewer than two budgets.
+
+    Runs of one budget do not cost quite the same: each loss is moved along this slope to what the budget would give.
+    """
+    if len(minima) < 2:
+        return 0.0
+    x, y = np.array(minima, dtype=np.float64).T
+    x = x - x.mean()
+    spread = float(x @ x)
+    return float(x @ y) / spread if spread > 0 else 0.0
 
 
 def _budget(
