@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from analysis.estimators.best_rate import UNITS
 from analysis.fitting import Prior
@@ -25,6 +26,8 @@ from analysis.tables.points import PointSet, points_from_records
 from sweeps.budget import parse_core_hours
 from sweeps.errors import StudyError
 
+_NO_FLOOR = 1e-9
+"""A floor of zero has no logarithm; this one is below every loss that was ever measured."""
 _EXAMPLES = """examples:
   python analysis/fit_scaling.py
   python analysis/fit_scaling.py --study scale_model --law power_floor --budgets 10k,110k
@@ -36,7 +39,11 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code of the command: 0 with a law, 2 without one."""
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(as_json="--json" in words).parse_args(words)
+    except StudyError as error:
+        return _refuse(_bad_input(error), None, as_json=True)
     points: PointSet | None = None
     try:
         points = _points(arguments)
@@ -45,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FitRefused as error:
         return _refuse(error.refusal, points, as_json=arguments.json)
     except StudyError as error:
-        return _refuse(Refusal(code="bad_input", reason=str(error), next=""), points, as_json=arguments.json)
+        return _refuse(_bad_input(error), points, as_json=arguments.json)
     if arguments.json:
         print(json.dumps(to_json(result), allow_nan=False))
     else:
@@ -55,8 +62,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _bad_input(error: StudyError) -> Refusal:
+    """Returns the refusal of a message that ends in what to type."""
+    reason, found, advice = str(error).rpartition("(try: ")
+    if not found:
+        return Refusal(code="bad_input", reason=str(error), next="see: --help")
+    return Refusal(code="bad_input", reason=reason.rstrip(" ;"), next=f"try: {advice.removesuffix(')')}")
+
+
+class _JsonParser(argparse.ArgumentParser):
+    """Says what is wrong with the words as an object on stdout, for that is what was asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises StudyError instead of printing and leaving."""
+        raise StudyError(message)
+
+
+def _parser(*, as_json: bool = False) -> argparse.ArgumentParser:
+    parser = (_JsonParser if as_json else argparse.ArgumentParser)(
         prog="fit_scaling.py",
         description="Fits the scaling law of recorded runs (runs.sqlite) or of a table, with intervals, and picks the "
         "compute-optimal configuration for each budget.",
@@ -166,26 +189,29 @@ def _options(arguments: argparse.Namespace) -> FitOptions:
     if arguments.axis and (arguments.budgets or arguments.budgets_flops):
         raise StudyError("--budgets and --budgets-flops say what the law is of; give them without --axis")
     if arguments.budgets:
-        axis, budgets = "core_hours", tuple(parse_core_hours(word) for word in arguments.budgets.split(","))
+        axis, budgets = "core_hours", tuple(parse_core_hours(word) for word in _listed(arguments.budgets))
     if arguments.budgets_flops:
         axis = "flops"
         budgets = tuple(
-            _above_zero(word, "budget", "--budgets-flops 1e21,1e22") for word in arguments.budgets_flops.split(",")
+            _above_zero(word, "budget", "--budgets-flops 1e21,1e22") for word in _listed(arguments.budgets_flops)
         )
     return FitOptions(
         law=arguments.law,
         huber=arguments.huber,
         resamples=arguments.bootstrap,
         budgets=budgets,
-        targets=tuple(
-            _above_zero(word, "target", "--targets 2.5,2.2") for word in (arguments.targets or "").split(",") if word
-        ),
+        targets=tuple(_above_zero(word, "target", "--targets 2.5,2.2") for word in _listed(arguments.targets)),
         axis=axis,
         level=arguments.level,
         priors=_floor(arguments.floor),
         resample=arguments.resample,
         has_trust=not arguments.quick,
     )
+
+
+def _listed(words: str | None) -> list[str]:
+    """Returns the words between commas, each once; a comma too many is none."""
+    return list(dict.fromkeys(word.strip() for word in (words or "").split(",") if word.strip()))
 
 
 def _above_zero(word: str, what: str, example: str) -> float:
@@ -203,6 +229,8 @@ def _floor(word: str | None) -> tuple[Prior, ...]:
         return ()
     value, plus_minus, sd = word.replace("±", "+-").partition("+-")
     example = "--floor 1.69, or --floor 1.69+-0.05"
+    if not plus_minus and value.strip() in ("0", "0.0"):
+        return (Prior(parameter="E", value=_NO_FLOOR),)
     return (
         Prior(
             parameter="E",

@@ -29,7 +29,7 @@ from analysis.picks.surface_picks import Market, optimum_at, surface_pick
 from analysis.picks.targets import target
 from analysis.refusal import FitRefused
 from analysis.result import Fit, Pick, ScalingFit, Trust
-from analysis.tables.points import PointSet
+from analysis.tables.points import PointSet, SetAside
 from analysis.trust import refusals
 from analysis.trust.backtest import BackTest, RowsOf, backtest, widening
 from analysis.trust.forms import score_forms
@@ -37,6 +37,7 @@ from analysis.trust.identifiability import identifiability
 from analysis.trust.profile_curves import profiles
 from analysis.trust.sensitivity import variants
 
+_SURFACE_REFUSALS = ("design_too_flat", "not_converged", "too_few_cells")
 _TRUST_ROWS = 20_000
 """Rows beyond which back-test, rivals and profiles are left out: they fit the law a hundred times."""
 
@@ -61,7 +62,7 @@ def fit_study(points: PointSet, options: FitOptions) -> ScalingFit:
     try:
         return _fit_study(points, law, options)
     except FitRefused as error:
-        if law != SURFACE or options.law is not None or error.refusal.code not in ("design_too_flat", "not_converged"):
+        if law != SURFACE or options.law is not None or error.refusal.code not in _SURFACE_REFUSALS:
             raise
         # Nobody asked for the surface: the law of compute still answers, and it is said why there is no surface.
         result = _fit_study(points, POWER, options)
@@ -72,7 +73,9 @@ def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
     axis = axis_of(points, options, law)
     points = usable_points(points, law, axis)
     cells = tuple(cell for cell in cells_of(points) if cell.compute(axis) is not None)
+    points = _count_other_rates(points, cells)
     refusals.refuse_unknown_priors(law, options.priors)
+    refusals.refuse_high_floor(points, options.priors)
     refusals.refuse_too_few(points, cells, axis, law)
     frontier = Frontier.of(cells, axis, has_models=points.has_models)
     refusals.refuse_no_fall(points, frontier.measured, law)
@@ -142,6 +145,15 @@ def pick_for(result: ScalingFit, budget: float) -> Pick:
     return _widened(pick, result.trust.backtest, fit.level)
 
 
+def _count_other_rates(points: PointSet, cells: Sequence[Cell]) -> PointSet:
+    """Returns a table's points with the rows counted whose learning rate or batch was not the best of its cell."""
+    others = sum(len(rate.losses) for cell in cells for rate in cell.tried if rate is not cell.best)
+    if points.study is not None or not others:
+        return points
+    aside = SetAside(reason="not the best learning rate or batch of its cell", count=others)
+    return replace(points, set_aside=(*points.set_aside, aside))
+
+
 def _fitted(law: Law, frontier: Frontier, options: FitOptions) -> _Fitted:
     axis = frontier.axis
     if not law.fits_frontier:
@@ -153,7 +165,7 @@ def _fitted(law: Law, frontier: Frontier, options: FitOptions) -> _Fitted:
         )
 
     def rows_of(cells: Sequence[Cell]) -> tuple[Rows, Rows]:
-        return Frontier.of(cells, axis, has_models=frontier.has_models).plain_rows()
+        return Frontier.of(cells, axis, has_models=frontier.has_models, is_one_curve=frontier.is_one_curve).plain_rows()
 
     rows = frontier.rows(options.resamples, np.random.default_rng(options.seed))
     return _Fitted(fit=fit_frontier(law, frontier, rows, options), rows_of=rows_of, resampled=rows.resampled)

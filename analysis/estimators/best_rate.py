@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from analysis.solver.quantiles import LEVEL, t_quantile
 from analysis.tables.points import Point, PointSet
 
-UNITS = {"core_hours": "core-hours", "flops": "FLOPs", "params": "parameters", "tokens": "examples"}
-"""What a law of one variable may be of, and what it is counted in."""
+UNITS = {
+    "core_hours": "core-hours",
+    "flops": "FLOPs",
+    "params": "parameters",
+    "tokens": "examples",
+    "product": "parameters x data",
+}
+"""What a law may be of, and what that is counted in; `product` stands for a compute that nobody gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,9 @@ class Cell:
 
     def compute(self, axis: str) -> float | None:
         """Returns what the cell cost on an axis of UNITS."""
+        if axis == "product":
+            data = self.tokens if self.tokens is not None else self.epochs
+            return self.params * data if self.params and data else None
         return {"core_hours": self.core_hours, "flops": self.flops, "params": self.params, "tokens": self.tokens}[axis]
 
 
@@ -92,7 +101,7 @@ def cells_of(points: PointSet) -> tuple[Cell, ...]:
     for place, point in enumerate(points.points):
         # A study's batches cost slightly different amounts for the same epochs; a table's rows are told apart by cost.
         spent = () if points.study else (point.core_hours, point.flops, point.tokens)
-        key = (point.model, point.epochs, point.params, spent)
+        key = (point.model, point.epochs, point.params, point.unique_tokens, point.isoflop, spent)
         places.setdefault(key, place)
         grouped[key].append(point)
     unstable: defaultdict[tuple[str, float | None], set[tuple[int | None, float]]] = defaultdict(set)

@@ -10,6 +10,7 @@ from analysis.estimators.bootstrap import case_weights, frontier_weights, has_se
 from analysis.estimators.frontier import Curves, Envelope, envelope, log_compute, log_losses
 from analysis.laws import Floats
 
+_SHARE_OF_A_CURVE = 1 / 3
 _CELLS_PER_CURVE = 3
 """A model's curve is interpolated when the models have at least this many cells each, in the median."""
 
@@ -38,9 +39,23 @@ def has_curves(curves: Curves, *, has_models: bool) -> bool:
     return has_models and float(np.median([len(members) for members in curves.members])) >= _CELLS_PER_CURVE
 
 
+def are_one_curve(cells: Sequence[Cell], frontier: Sequence[Cell], axis: str, *, has_models: bool) -> bool:
+    """Returns whether the cells are noisy points of one curve, rather than a cloud above it: then all of them count.
+
+    Of points of a curve that falls about as much from one to the next as they scatter, half beat every cheaper one; of
+    a cloud few do. Of parameters or data alone every run is the best there is. To fit only those that came out low
+    would put the curve too low.
+    """
+    if axis in ("params", "tokens"):
+        return True
+    if has_models and 2 * len({cell.model for cell in cells}) < len(cells) + 1:
+        return False
+    return len(frontier) >= _SHARE_OF_A_CURVE * len(cells)
+
+
 def frontier_rows(
     cells: Sequence[Cell], frontier: Sequence[Cell], curves: Curves, lower: Envelope, *, has_models: bool, axis: str,
-    resamples: int, rng: np.random.Generator,
+    is_one_curve: bool, resamples: int, rng: np.random.Generator,
 ) -> FrontierRows:  # fmt: skip
     """Returns the rows of a law of the best loss: the interpolated envelope, or without curves the measured frontier.
 
@@ -71,6 +86,20 @@ def frontier_rows(
         )
     order = np.argsort(log_compute(cells, axis), kind="stable")
     base = log_losses(cells)[order]
+    if is_one_curve:
+        weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
+        log_x = log_compute(cells, axis)[order]
+        return FrontierRows(
+            fitted_on="every run",
+            log_values={"compute": log_x},
+            log_loss=base,
+            drawn_loss=np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order],
+            weights=weights,
+            measured={"compute": log_x},
+            measured_loss=base,
+            resampled=None,
+            method=method,
+        )
     weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
     drawn_loss = np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order]
     return FrontierRows(

@@ -91,12 +91,19 @@ def _unique(cell: Cell) -> float:
 def with_useful_params(rows: Rows) -> Rows:
     """Returns rows with U_N, the size that would be best for their distinct data, by the law's own parameters.
 
-    U_N and the law depend on each other: the surface of the runs that repeat nothing begins, and each fit of the law
-    gives the next U_N until it stays (arXiv:2305.16264 sec. 3.1 takes a surface fitted elsewhere instead).
+    U_N and the law depend on each other, so each fit of the law gives the next U_N (arXiv:2305.16264 sec. 3.1 takes a
+    surface fitted elsewhere instead). Two beginnings are tried: the surface of the runs that repeat nothing, and no
+    parameter in excess. The rounds are no descent: the best of all counts, not the last.
     """
     fresh = rows.log_values["data"] <= rows.log_values["unique_data"] + 1e-9
     base = rows.only(fresh) if fresh.sum() > 2 * len(SURFACE.parameters) else rows
-    rows = _useful(rows, base.fit(SURFACE, delta=_DELTA), SURFACE)
+    plain = replace(rows, log_values=rows.log_values | {"useful_params": rows.log_values["params"]})
+    starts = (_useful(rows, base.fit(SURFACE, delta=_DELTA), SURFACE), plain)
+    return min((_settled(start) for start in starts), key=lambda found: found[0])[1]
+
+
+def _settled(rows: Rows) -> tuple[float, Rows]:
+    """Returns the least objective of the rounds, and the rows with the U_N that gave it."""
     fitted = rows.fit(REPEATED, delta=_DELTA)
     least, kept = float(fitted.objective[0]), rows
     ones = np.ones((1, rows.count))
@@ -109,8 +116,7 @@ def with_useful_params(rows: Rows) -> Rows:
             least, kept = float(fitted.objective[0]), rows
         if change < _SETTLED:
             break
-    # The rounds are no descent: the best of them counts, not the last.
-    return kept
+    return least, kept
 
 
 def _useful(rows: Rows, fitted: FitBatch, law: Law) -> Rows:

@@ -30,7 +30,13 @@ def axis_of(points: PointSet, options: FitOptions, law: Law) -> str:
         StudyError: no row has it.
     """
     wanted: list[str] = [options.axis] if options.axis else list(AXES)
-    if not options.axis and law.fits_frontier and not any(p.core_hours or p.flops for p in points.points):
+    if options.axis in _FEWER and not law.fits_frontier:
+        raise StudyError(
+            f"{law.formula} is a law of size and data together; --axis {options.axis} goes with --law power"
+        )
+    if not options.axis and not any(p.core_hours or p.flops for p in points.points):
+        if not law.fits_frontier:
+            return "product"
         wanted += _FEWER
     known = {axis: sum(getattr(point, axis) is not None for point in points.points) for axis in wanted}
     best = max(wanted, key=lambda axis: known[axis])
@@ -59,7 +65,7 @@ def usable_points(points: PointSet, law: Law, axis: str) -> PointSet:
 
 
 def _missing(point: Point, law: Law, axis: str) -> str | None:
-    if getattr(point, axis) is None:
+    if axis != "product" and getattr(point, axis) is None:
         return f"{axis} missing"
     if law.fits_frontier:
         return None

@@ -17,7 +17,7 @@ from analysis.estimators.frontier import (
     log_losses,
     measured_frontier,
 )
-from analysis.estimators.frontier_rows import FrontierRows, frontier_rows
+from analysis.estimators.frontier_rows import FrontierRows, are_one_curve, frontier_rows
 from analysis.estimators.rows import Rows, compute_rows
 from analysis.fits.surface_fit import estimate, not_converged, sampled_range
 from analysis.fitting import FitBatch, fit_law, fit_many, huber
@@ -39,14 +39,20 @@ class Frontier:
     lower: Envelope
     axis: str
     has_models: bool
+    is_one_curve: bool
+    """Whether the cells are noisy points of one curve: then all of them are fitted, not those that came out low."""
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], axis: str, *, has_models: bool) -> "Frontier":
-        """Returns the frontier of cells that all have a compute."""
+    def of(cls, cells: Sequence[Cell], axis: str, *, has_models: bool, is_one_curve: bool | None = None) -> "Frontier":
+        """Returns the frontier of cells that all have a compute; a part of a study inherits what the whole is."""
         curves = curves_of(cells, axis)
+        measured = measured_frontier(cells, axis)
+        if is_one_curve is None:
+            is_one_curve = are_one_curve(cells, measured, axis, has_models=has_models)
         return cls(
             cells=tuple(cells),
-            measured=measured_frontier(cells, axis),
+            measured=measured,
+            is_one_curve=is_one_curve,
             curves=curves,
             lower=envelope(curves, log_losses(cells)[None]),
             axis=axis,
@@ -57,7 +63,7 @@ class Frontier:
         """Returns what a law is fitted to, with resamples."""
         return frontier_rows(
             self.cells, self.measured, self.curves, self.lower, has_models=self.has_models, axis=self.axis,
-            resamples=resamples, rng=rng,
+            is_one_curve=self.is_one_curve, resamples=resamples, rng=rng,
         )  # fmt: skip
 
     def plain_rows(self) -> tuple[Rows, Rows]:
@@ -65,7 +71,7 @@ class Frontier:
         found = self.rows(0, np.random.default_rng(0))
         used = np.isfinite(found.log_loss)
         fitted = compute_rows(found.log_values["compute"][used], found.log_loss[used])
-        return fitted, compute_rows(log_compute(self.measured, self.axis), log_losses(self.measured))
+        return fitted, compute_rows(found.measured["compute"], found.measured_loss)
 
 
 def fit_frontier(law: Law, frontier: Frontier, rows: FrontierRows, options: FitOptions) -> Fit:

@@ -17,6 +17,15 @@ _STEPS = 60
 
 def target(fit: Fit, loss: float, price: Price | None) -> Target:
     """Returns the compute at which the best loss is `loss`, with its interval."""
+    if not fit.law.fits_frontier and (price is None or not price.is_one):
+        refused = Refusal(
+            code="no_common_price",
+            reason="runs of equal size and data cost different amounts here, so that a loss has no one least compute",
+            next="look at the losses of the picks (--budgets), or give the FLOPs of the runs",
+        )
+        return Target(
+            loss=loss, compute=None, low=None, high=None, never=None, extrapolation_factor=None, refused=refused
+        )  # fmt: skip
     log_compute = float(_solve(fit, fit.law, fit.values, loss, price)[0])
     drawn = _solve(fit, fit.law, fit.draws, loss, price) if fit.draws else np.zeros(0)
     if not math.isfinite(log_compute):
@@ -65,8 +74,7 @@ def _solve(
 ) -> Floats:
     """Returns the log compute of each draw; infinite where it is never reached."""
     if not law.fits_frontier:
-        if price is None or not price.is_one:
-            return np.array([np.inf])
+        assert price is not None, "asked before"
         return np.atleast_1d(Surface.of(law, values).log_product_for(loss)) + price.log_k
     columns = {name: np.atleast_1d(np.asarray(value, dtype=np.float64))[:, None] for name, value in values.items()}
     count = len(next(iter(columns.values())))

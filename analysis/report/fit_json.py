@@ -171,6 +171,7 @@ def _crossing_json(crossing: Crossing) -> dict[str, Any]:
 
 def _pick_json(pick: Pick) -> dict[str, Any]:
     return {
+        "budget": pick.budget,
         "budget_core_hours": pick.core_hours,
         "flops": pick.flops,
         "model": pick.model,

@@ -13,8 +13,9 @@ from analysis.tables.points import clean_name
 
 EMPTY = frozenset(("", "na", "n/a", "#n/a", "<na>", "null", "none", "-"))
 """What stands, in lower case, where there is nothing."""
-SUFFIXES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
-_WITH_SUFFIX = re.compile(r"(.*[\d.])\s*([kKMBGT])")
+SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_WITH_SUFFIX = re.compile(r"(.*[\d.])\s*([kKmMbBgGtT])")
+_THOUSANDS = re.compile(r"([+-]?\d{1,3})((?:,\d{3})+)((?:\.\d*)?(?:[eE][+-]?\d+)?)")
 _NotThere = Literal["empty", "no number"]
 _DECIMAL_COMMA = re.compile(r"([+-]?)(\d+|\d{1,3}(?:\.\d{3})+),(\d+)(.*)", re.DOTALL)
 
@@ -118,7 +119,7 @@ def _number(cell: Any, scale: float, *, has_suffixes: bool, has_decimal_commas: 
             return number * scale
         with_suffix = _WITH_SUFFIX.fullmatch(text) if has_suffixes else None
         number = _plain(with_suffix.group(1), has_decimal_commas=has_decimal_commas) if with_suffix else None
-        return "no number" if with_suffix is None or number is None else number * SUFFIXES[with_suffix.group(2)]
+        return "no number" if with_suffix is None or number is None else number * SUFFIXES[with_suffix.group(2).lower()]
     if _is_nothing(cell):
         return "empty"
     if isinstance(cell, bool) or not isinstance(cell, numbers.Real | Decimal):
@@ -135,6 +136,8 @@ def _plain(text: str, *, has_decimal_commas: bool) -> float | None:
     comma = _DECIMAL_COMMA.fullmatch(text) if has_decimal_commas else None
     if comma:
         text = f"{comma.group(1)}{comma.group(2).replace('.', '')}.{comma.group(3)}{comma.group(4)}"
+    elif not has_decimal_commas and (thousands := _THOUSANDS.fullmatch(text)):
+        text = f"{thousands.group(1)}{thousands.group(2).replace(',', '')}{thousands.group(3)}"
     try:
         return float(text)
     except ValueError:

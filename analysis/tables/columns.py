@@ -34,9 +34,21 @@ _MAGNITUDES = {
     **dict.fromkeys(("b", "g", "bn", "billion", "billions"), 1e9),
     **dict.fromkeys(("t", "trillion", "trillions"), 1e12),
 }
-_FLOP_UNITS = {"gflops": 1e9, "tflops": 1e12, "pflops": 1e15, "eflops": 1e18, "zflops": 1e21, "pfdays": 8.64e19}
+_PREFIXES = {"g": 1e9, "giga": 1e9, "t": 1e12, "tera": 1e12, "p": 1e15, "peta": 1e15, "e": 1e18, "exa": 1e18,
+             "z": 1e21, "zetta": 1e21, "y": 1e24, "yotta": 1e24}  # fmt: skip
+_FLOP_UNITS = {
+    **dict.fromkeys(("flop", "flops"), 1.0),
+    **{f"{prefix}{unit}": size for prefix, size in _PREFIXES.items() for unit in ("flop", "flops")},
+    # A day of so many operations a second, as arXiv:2001.08361 counts.
+    **{
+        f"{prefix}{unit}{day}": size * 86_400.0
+        for prefix, size in _PREFIXES.items()
+        for unit in ("f", "flop", "flops")
+        for day in ("day", "days")
+    },
+}
 _UNIT = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
-_POWER_OF_TEN = re.compile(r"[(\[][x×* ]*(?:1e|10\^|10\*\*)\+?(\d{1,2})[)\]]")
+_POWER_OF_TEN = re.compile(r"[(\[][x×* ]*(?:1e|10\^|10\*\*)\+?(\d{1,2})\b[^)\]]*[)\]]")
 
 _TRAINED = ("", "train", "training", "total", "n", "num", "number of")
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -151,6 +163,8 @@ def magnitude(kind: str, column: str) -> float:
     if kind not in COUNTS:
         return 1.0
     words = _words(column)
+    if kind == "core_hours" and {"day", "days"} & {*words}:
+        return 24.0
     if _normal(words) in _normal_names(kind):
         return 1.0
     power = _POWER_OF_TEN.search(column)
@@ -206,7 +220,7 @@ def _units(name: str) -> list[str]:
 
 
 def _is_flop_unit(unit: str) -> bool:
-    return "flop" in unit or unit in _FLOP_UNITS or unit in _MAGNITUDES or unit[:2] in ("1e", "10")
+    return unit in _FLOP_UNITS or unit in _MAGNITUDES or unit[:2] in ("1e", "10")
 
 
 @functools.cache

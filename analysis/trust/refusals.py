@@ -57,6 +57,9 @@ def refuse_no_fall(points: PointSet, frontier: Sequence[Cell], law: Law) -> None
 def refuse_flat_surface(points: PointSet, cells: Sequence[Cell], law: Law) -> None:
     """Raises FitRefused unless parameters and data both vary, and not in step."""
     usable = [(math.log(c.params), math.log(data_of(c) or math.nan)) for c in cells if c.params and data_of(c)]
+    if "unique_data" in law.variables and all(c.unique_tokens for c in cells):
+        # Where the data seen go in step with size, distinct data may not.
+        usable = [(math.log(c.params), math.log(c.unique_tokens or math.nan)) for c in cells if c.params]
     if not usable:
         raise FitRefused(
             code="no_params",
@@ -82,4 +85,15 @@ def refuse_unknown_priors(law: Law, priors: Sequence[Prior]) -> None:
             raise StudyError(
                 f"{law.formula} has no {prior.parameter} to hold; it has {', '.join(law.parameters)} "
                 "(try: --law power_floor, or --law surface)"
+            )
+
+
+def refuse_high_floor(points: PointSet, priors: Sequence[Prior]) -> None:
+    """Raises StudyError for a floor pinned at or above the least loss: no law with it comes near the runs."""
+    least = min((point.loss for point in points.points), default=math.inf)
+    for prior in priors:
+        if prior.parameter == "E" and prior.sd == 0 and prior.value >= least:
+            raise StudyError(
+                f"a floor of {prior.value:.4g} is not below the least loss, {least:.4g} "
+                f"(try: --floor {0.8 * least:.3g})"
             )

@@ -46,9 +46,18 @@ def test_the_axis_is_the_one_that_most_rows_have() -> None:
 @pytest.mark.parametrize(("axis", "named"), [("core_hours", "no core_hours,"), (None, "no core_hours and no flops,")])
 def test_no_compute_is_refused_with_the_words_that_name_one(axis: str | None, named: str) -> None:
     """The message says which columns would do."""
-    points = RUNS if axis else [replace(point, flops=None) for point in RUNS]
-    with pytest.raises(StudyError, match=f"{named} which a law of .* needs.*--columns"):
-        axis_of(table(points), FitOptions(axis=axis), SURFACE)
+    points = RUNS if axis else [replace(point, flops=None, params=None, tokens=None) for point in RUNS]
+    with pytest.raises(StudyError, match=f"{named} which a law of .* needs.*--columns|{named[:-1]} and no params"):
+        axis_of(table(points), FitOptions(axis=axis), SURFACE if axis else POWER)
+
+
+def test_a_surface_needs_no_compute() -> None:
+    """Size times data stands for it; a law of compute alone falls back on size or data."""
+    points = table([replace(point, flops=None) for point in RUNS])
+    assert axis_of(points, FitOptions(), SURFACE) == "product"
+    assert axis_of(points, FitOptions(), POWER) in ("params", "tokens")
+    with pytest.raises(StudyError, match="size and data together"):
+        axis_of(points, FitOptions(axis="params"), SURFACE)
 
 
 def test_rows_that_lack_what_the_law_needs_are_set_aside() -> None:

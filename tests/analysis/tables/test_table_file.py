@@ -97,7 +97,8 @@ def test_a_number_that_no_law_must_have_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [("70M", 7e7), ("1.4T", 1.4e12), (" 3 B ", 3e9), ("2G", 2e9), ("5k", 5e3), ("5K", 5e3), ("1e21", 1e21),
-     ("1_000_000", 1e6), ("70m", None), ("1,000", None), ("0x10", None), ("M", None), ("7MM", None), ("yes", None)],
+     ("1_000_000", 1e6), ("70m", 7e7), ("1,000", 1000.0), ("1,00", None), ("0x10", None), ("M", None),
+     ("7MM", None), ("yes", None)],
 )  # fmt: skip
 def test_counts_may_have_the_suffixes_that_people_write(text: str, value: float | None, tmp_path: Path) -> None:
     """Of params, tokens, FLOPs ...; what is no number is None."""
