@@ -12,7 +12,7 @@ def write_picks(result: ScalingFit, path: Path) -> Path:
     study = result.points.study
     lines = [
         f"# Compute-optimal picks of {'study ' + study if study else 'a table'}."
-        + (f" Train them: make sweep PICK={path.name}" if study else ""),
+        + (f" Train them: make sweep PICK={'/'.join(path.parts[-3:])}" if study else ""),
         f"study: {_scalar(study)}",
     ]
     made = [pick for pick in result.picks if pick.refused is None and pick.core_hours and pick.model and pick.epochs]
