@@ -22,7 +22,7 @@ from analysis.fits.allocations import allocations
 from analysis.fits.crossings import crossings
 from analysis.fits.frontier_fit import Frontier, fit_frontier
 from analysis.fits.surface_fit import fit_surface
-from analysis.laws import POWER, SURFACE, Law
+from analysis.laws import POWER, REPEATED, SURFACE, Law
 from analysis.options import FitOptions
 from analysis.picks.frontier_picks import finite_exp, frontier_pick
 from analysis.picks.surface_picks import Market, optimum_at, surface_pick
@@ -172,8 +172,6 @@ def _fitted(law: Law, frontier: Frontier, options: FitOptions) -> _Fitted:
 
 
 def _surface_rows_of(law: Law, axis: str) -> RowsOf:
-    from analysis.laws import REPEATED
-
     def rows_of(cells: Sequence[Cell]) -> tuple[Rows, Rows]:
         rows = surface_rows(cells, axis, REPEATED if any(cell.unique_tokens for cell in cells) else law)
         return rows, rows

@@ -48,7 +48,7 @@ def surface_pick(fit: Fit, market: Market, budget: float) -> Pick:
     """
     surface = Surface.of(fit.law, fit.values)
     options = _models(market, fit, surface, budget)
-    log_n, log_d, log_drawn_n = _optimum(fit, market, surface, budget)
+    log_n, log_d, log_drawn_n = _optimum(fit, market, budget)
     nearest = _nearest(options, log_n)
     if log_n is None and nearest is not None and not market.price.is_one:
         # No common price: the budget is spent on the best real model.
@@ -56,7 +56,7 @@ def surface_pick(fit: Fit, market: Market, budget: float) -> Pick:
     refused = _refusal(fit, market, log_n, budget)
     if log_n is None or log_d is None:
         return _nothing(fit, market, budget, refused)
-    bounds = _loss_bounds(fit, market, log_n, log_d, log_drawn_n, budget)
+    bounds = _loss_bounds(fit, log_n, log_d, log_drawn_n)
     log_product = log_n + log_d
     drawn_d = None if log_drawn_n is None else log_product - log_drawn_n
     data = finite_exp(log_d)
@@ -67,7 +67,7 @@ def surface_pick(fit: Fit, market: Market, budget: float) -> Pick:
         flops=budget if fit.axis == "flops" else None,
         model=nearest.model if nearest and market.has_names else None,
         params=params,
-        epochs=data if market.counts_epochs else _epochs(market, nearest, log_d),
+        epochs=data if market.counts_epochs else _epochs(nearest, log_d),
         tokens=None if market.counts_epochs else data,
         peak_lr=market.rates.peak_lr(params, data) if market.rates and params and data else None,
         batch_images=None,
@@ -134,9 +134,7 @@ def _models(market: Market, fit: Fit, surface: Surface, budget: float) -> list[_
     return sorted(options, key=lambda option: option.log_loss)
 
 
-def _optimum(
-    fit: Fit, market: Market, surface: Surface, budget: float
-) -> tuple[float | None, float | None, Floats | None]:
+def _optimum(fit: Fit, market: Market, budget: float) -> tuple[float | None, float | None, Floats | None]:
     """Returns log N*, log D* and draws of log N*; None where compute has no common price or the law no optimum."""
     found = optimum_at(fit, market.price, budget)
     if found is None:
@@ -152,14 +150,14 @@ def _nearest(options: Sequence[_Option], log_n: float | None) -> _Option | None:
     return min(options, key=lambda option: abs(option.log_params - log_n), default=None)
 
 
-def _epochs(market: Market, nearest: _Option | None, log_d: float) -> float | None:
+def _epochs(nearest: _Option | None, log_d: float) -> float | None:
     if nearest is None or nearest.epochs_per_datum is None:
         return None
     return float(f"{math.exp(log_d) * nearest.epochs_per_datum:.4g}")
 
 
 def _loss_bounds(
-    fit: Fit, market: Market, log_n: float, log_d: float, drawn_n: Floats | None, budget: float
+    fit: Fit, log_n: float, log_d: float, drawn_n: Floats | None
 ) -> tuple[tuple[float | None, float | None], tuple[float | None, float | None]]:
     """Returns the prediction interval and the law's own; each draw is taken at its own optimum."""
     if not fit.draws:
@@ -198,9 +196,7 @@ def _neighbours(options: Sequence[_Option], surface: Surface, log_n: float, log_
     found = [
         Neighbour(
             model=option.model,
-            epochs=None
-            if option.epochs_per_datum is None
-            else float(f"{math.exp(option.log_data) * option.epochs_per_datum:.4g}"),
+            epochs=_epochs(option, option.log_data),
             predicted_loss=math.exp(min(option.log_loss, 700.0)),
             excess=math.expm1(min(option.log_loss - best, 700.0)),
         )

@@ -7,7 +7,8 @@ import numpy as np
 from analysis.estimators.rows import Rows
 from analysis.fitting import FitBatch, Prior, fit_many
 from analysis.laws import Floats, Law
-from analysis.solver.linearised import covariance, score_moments
+from analysis.solver.design import Design
+from analysis.solver.linearised import covariance, draws_about, score_moments
 from analysis.solver.quantiles import t_quantile
 
 _STEPS = 10
@@ -59,12 +60,9 @@ def profiles(
     return tuple(found)
 
 
-def _step(design: object, theta: Floats, spread: Floats, name: str, best: FitBatch) -> float | None:
+def _step(design: Design, theta: Floats, spread: Floats, name: str, best: FitBatch) -> float | None:
     """Returns how far to go each time: a relative step for coefficients and shapes, an absolute one for exponents."""
-    from analysis.solver.design import Design
-
-    assert isinstance(design, Design)
-    moved = design.outward(theta + np.random.default_rng(0).standard_normal((400, len(theta))) @ _root(spread).T)[name]
+    moved = draws_about(design, theta, spread, 400, np.random.default_rng(0))[name]
     low, high = np.quantile(moved, [0.16, 0.84])
     sd = 0.5 * float(high - low)
     middle = float(best.parameters[name][0])
@@ -73,11 +71,6 @@ def _step(design: object, theta: Floats, spread: Floats, name: str, best: FitBat
     if name in design.law.exponents:
         return _REACH * sd / _STEPS
     return _REACH * min(sd / middle, 1.5) / _STEPS if middle > 0 else None
-
-
-def _root(spread: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(spread)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def _walk(

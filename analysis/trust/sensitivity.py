@@ -54,11 +54,12 @@ def variants(
         values = {key: float(value[0]) for key, value in batch.parameters.items()}
         return _variant(name, law, values, count, np.log(top), price) if batch.converged[0] else None
 
-    found = [variant("as fitted", law, rows.fit(law, delta=delta, priors=priors), rows.count)]
+    fitted = rows.fit(law, delta=delta, priors=priors)
+    found = [variant("as fitted", law, fitted, rows.count)]
     other = None if delta is not None else HUBER_DELTA
     name = "least squares" if other is None else f"Huber, delta {other:g}"
     found.append(variant(name, law, rows.fit(law, delta=other, priors=priors), rows.count))
-    values = {key: float(value[0]) for key, value in rows.fit(law, delta=delta, priors=priors).parameters.items()}
+    values = {key: float(value[0]) for key, value in fitted.parameters.items()}
     away = outliers(law.log_loss(values, rows.log_values) - rows.log_loss)
     if away.any() and (~away).sum() > len(law.parameters) + 1:
         part = rows.only(~away)
