@@ -1,6 +1,7 @@
 """What every back end offers, and the few nouns that cross between the driver and where trials run."""
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,8 @@ class Task:
     trial: Trial
     cost: Cost
     """What the plan priced it at."""
+    limit_s: float | None = None
+    """An attempt that runs longer saves its state and is lost [s of wall time]; absent: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class Order:
     budget_core_hours: float | None
     code_version: str
     trainer: str = TRAINER
+    command: tuple[str, ...] = ()
+    """For trainers that start a program of the user's: its words."""
+    is_code_pinned: bool = False
+    """Whether a job that starts later refuses to run on other code than `code_version`."""
 
     @property
     def log_dir(self) -> Path:
@@ -66,8 +73,16 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Paused:
+    """The trial has saved its state, since its job has to make room; the same job goes on with it later."""
+
+    trial_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lost:
-    """Whatever ran the trial died under it; the attempt stays in the journal and may be repeated."""
+    """Whatever ran the trial died under it, or ran out of time or disk; the attempt may be repeated."""
 
     trial_id: str
     reason: str
@@ -75,7 +90,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A living process outside this sweep writes the trial's journal, so it was not started a second time."""
+    """A living process outside this sweep writes the trial's journal, or one has settled it: it was not started."""
 
     trial_id: str
 
@@ -94,11 +109,24 @@ class Broken:
     reason: str
 
 
-Event = Started | Moved | Ended | Lost | Held | Refused | Broken
+Event = Started | Moved | Ended | Paused | Lost | Held | Refused | Broken
+
+
+class Stop(enum.Enum):
+    """Why a trial in training is asked to save its state and end."""
+
+    MAKE_ROOM = "make room"
+    """The job has to leave, and will come back to it."""
+    OUTRUN = "outrun"
+    """Others of its cell are ahead: it is over."""
+
+
+ShouldStop = Callable[[], Stop | None]
+"""Asked at every step boundary of a trial."""
 
 
 class Backend(Protocol):
-    """Where trials run. A new cluster fills these four holes, and close()."""
+    """Where trials run. A new cluster fills these holes."""
 
     def submit(self, tasks: Sequence[Task]) -> str:
         """Returns the name of the job that will run `tasks`, which share one compiled program; never waits."""
@@ -116,6 +144,10 @@ class Backend(Protocol):
         """Returns what the job's tasks have printed so far."""
         ...
 
+    def stop(self) -> None:
+        """Cancels everything that is queued or runs for this study."""
+        ...
+
     def close(self) -> None:
-        """Ends whatever still runs; harmless when repeated."""
+        """Lets go: what needs this process ends, jobs in a cluster's queue stay. Harmless when repeated."""
         ...

@@ -1,5 +1,6 @@
 """From words on a command line to a Request: the only file that knows Hydra's config objects."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from launcher import schema
 from launcher.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
 from launcher.pick_file import picked, read_pick_file
-from launcher.request import ClusterSpec, Request
+from launcher.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
 from sweeps.errors import StudyError
@@ -30,12 +31,19 @@ SCALE_FAMILY = "scale"
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("plan", "sweep", "models"),
     "format": ("table", "json"),
-    "strategy.name": ("grid",),
-    "cluster.name": ("local", "inline"),
+    "strategy.name": ("grid", "asha"),
+    "trainer.name": ("jax", "command"),
+    "cluster.name": tuple(CLUSTERS),
     "schedule.name": ("cosine", "wsd", "constant"),
     "data.name": ("parts", "fashion_mnist", "cifar10", "jft4b"),
     "study.recipe.compute_dtype": ("float32", "bfloat16"),
 }
+
+POSITIVE = (
+    *("workers", "nodes", "cpus", "mem_gb", "time_min", "trials_per_job", "max_queued", "max_running"),
+    *("signal_delay_s", "hosts", "max_workers"),
+)
+"""Settings of clusters with which nothing runs when they are zero."""
 
 NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
 """Keys that would contradict a pick file."""
@@ -109,9 +117,58 @@ def request_from(config: DictConfig) -> Request:
         study=study,
         budget=_budget(config, study),
         spend_cap_core_hours=spend,
-        cluster=_noun(ClusterSpec, config.cluster),
+        cluster=_cluster(config),
+        trainer=_noun(TrainerSpec, config.trainer),
+        asha=_asha(config),
+        tracking_uri=config.tracking.uri,
         json=is_json(config),
     )
+
+
+def _cluster(config: DictConfig) -> ClusterSpec:
+    spec = _noun(CLUSTERS[config.cluster.name], config.cluster)
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if field.name in POSITIVE and value is not None and not value > 0:
+            raise StudyError(f"cluster.{field.name}={value} runs nothing; give a number above zero, or leave it out")
+    return spec
+
+
+def _asha(config: DictConfig) -> AshaSpec | None:
+    strategy = _plain(config.strategy)
+    settings = {key: value for key, value in strategy.items() if key != "name" and value is not None}
+    if strategy["name"] != "asha":
+        for key in settings:
+            raise StudyError(f"strategy.{key} belongs to strategy=asha, not to {strategy['name']}; leave it out")
+        return None
+    if config.cluster.name != "ray":
+        raise StudyError(
+            f"strategy=asha stops runs through Ray Tune, so it needs cluster=ray, not {config.cluster.name} "
+            "(try: make sweep STRATEGY=asha CLUSTER=ray)"
+        )
+    spec = AshaSpec(**settings)
+    if spec.reduction_factor < 2 or not 0.0 < spec.grace_fraction < 1.0:
+        raise StudyError(
+            f"strategy=asha needs a reduction_factor of 2 or more and a grace_fraction between 0 and 1, not "
+            f"{spec.reduction_factor} and {spec.grace_fraction:g}"
+        )
+    return spec
+
+
+def _program(config: DictConfig) -> str | None:
+    """Returns what tells trials of a user's program from those of other programs."""
+    trainer = _noun(TrainerSpec, config.trainer)
+    if trainer.name != "command":
+        for key in ("command", "version"):
+            if getattr(trainer, key) is not None:
+                raise StudyError(f"trainer.{key} belongs to trainer=command; leave it out, or add trainer=command")
+        return None
+    if not (trainer.command or "").strip():
+        raise StudyError(
+            "trainer=command needs the program's command line (try: trainer.command='python train.py'; "
+            "docs/any-trainer.md has an example)"
+        )
+    return " @".join(filter(None, (str(trainer.command), trainer.version)))
 
 
 def full_size_models() -> tuple[Model, ...]:
@@ -150,6 +207,7 @@ def _study(config: DictConfig) -> Study:
         schedule=_noun(ScheduleSpec, config.schedule),
         recipe=_noun(RecipeSpec, config.study.recipe),
         hardware=_noun(Hardware, config.hardware),
+        program=_program(config),
     )
 
 
@@ -203,10 +261,11 @@ def _plain(config: Any) -> dict[str, Any]:
 
 def _check_keys(config: DictConfig) -> None:
     """Raises StudyError for a key appended with `+`, which Hydra lets pass even where a schema names all keys."""
-    known = frozenset(schema.known_keys())
+    cluster = OmegaConf.select(config, "cluster.name")
+    known = frozenset(schema.known_keys(cluster))
     for key in _key_paths(OmegaConf.to_container(config), ""):
         if key not in known:
-            raise unknown_key(key)
+            raise unknown_key(key, cluster=cluster)
 
 
 def _key_paths(node: Any, path: str) -> Iterator[str]:

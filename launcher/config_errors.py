@@ -28,7 +28,8 @@ def explain(error: Exception, config_dir: Path) -> StudyError:
     text = f"{error}\n{error.__cause__ or ''}"
     if unknown := _UNKNOWN_KEY.search(text):
         full_key = _FULL_KEY.search(text)
-        return unknown_key(full_key[1] if full_key else unknown[1])
+        clusters = [name for name, config in schema.CLUSTER_CONFIGS.items() if config.__name__ == unknown[2]]
+        return unknown_key(full_key[1] if full_key else unknown[1], cluster=next(iter(clusters), None))
     if missing := _NO_FILE.search(text):
         return unknown_option(missing[1], config_dir)
     if group := _NO_GROUP.search(text):
@@ -59,9 +60,9 @@ def _question(options: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(options)}?" if options else ""
 
 
-def unknown_key(path: str) -> StudyError:
+def unknown_key(path: str, *, cluster: str | None = None) -> StudyError:
     """Returns the error for a dotted key that no class of the schema holds; it lists the keys beside it."""
-    keys = schema.known_keys()
+    keys = schema.known_keys(cluster)
     parent, _, key = path.rpartition(".")
     beside = [name for name in keys if name.rpartition(".")[0] == parent]
     here = f"allowed here: {', '.join(beside)}" if beside else f"{parent} holds no keys"

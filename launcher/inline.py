@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from launcher.backend import Event, Order, Task
-from launcher.worker import Desk
+from launcher.desk import Desk
+from launcher.worker_environment import claim_environment
 
 
 class InlineBackend:
@@ -32,7 +33,9 @@ class InlineBackend:
         if not self._waiting:
             return ()
         job, task = self._waiting.popleft()
-        self._desk = self._desk or Desk(self._order, name="inline")
+        if self._desk is None:
+            claim_environment(self._order.paths.compile_cache)
+            self._desk = Desk(self._order, name="inline")
         events: list[Event] = []
         printed = io.StringIO()
         try:
@@ -50,6 +53,10 @@ class InlineBackend:
         """Returns what the job's tasks have printed."""
         return self._logs[job]
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Drops everything that waits."""
         self._waiting.clear()
+
+    def close(self) -> None:
+        """Drops everything that waits."""
+        self.stop()

@@ -7,10 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.backend import Broken, Ended, Event, Held, Lost, Order, Refused, Task
+from launcher.backend import Broken, Ended, Event, Held, Lost, Order, Paused, Refused, Task
 from launcher.dispatch import Queued, choose, program_of
 from launcher.warm_process import Slot, WarmProcess, read_slice
 
+HANG_GRACE_S = 60.0
+"""A trial past its limit gets this long to reach a step boundary, save and end by itself."""
+OVERDUE_CHECK_S = 5.0
 MAX_FALSE_STARTS = 5
 """Workers killed from outside before they were ready, one after the other, until the pool gives up."""
 
@@ -44,10 +47,11 @@ class LocalBackend:
         while not events:
             self._staff()
             self._hand_out()
+            events += self._end_overdue()
             left = deadline - time.monotonic()
             if left <= 0 or not self._workers:
                 break
-            for key, _ in self._selector.select(left):
+            for key, _ in self._selector.select(min(left, OVERDUE_CHECK_S)):
                 events += self._read(key.data)
         self._hand_out()
         return events
@@ -65,12 +69,16 @@ class LocalBackend:
         running = [worker.printed() for worker in self._workers.values() if worker.queued and worker.queued.job == job]
         return "".join(done + running)
 
-    def close(self) -> None:
-        """Kills all workers: whatever they were at is in its journal and its checkpoint."""
-        self._is_closed = True
+    def stop(self) -> None:
+        """Drops what waits and kills all workers: whatever they were at is in its journal and its checkpoint."""
         self._waiting.clear()
         for worker in list(self._workers.values()):
             self._dismiss(worker)
+
+    def close(self) -> None:
+        """Stops, for good."""
+        self._is_closed = True
+        self.stop()
         self._selector.close()
 
     def pids(self) -> tuple[int, ...]:
@@ -108,10 +116,26 @@ class LocalBackend:
         if worker.is_ready:
             self._false_starts = 0
         for event in events:
-            if isinstance(event, (Ended, Held, Refused)):
+            if isinstance(event, (Ended, Held, Refused, Lost, Paused)):
                 self._file_log(worker)
                 worker.queued = None
         return events if is_there else events + self._bury(worker)
+
+    def _end_overdue(self) -> list[Event]:
+        """Kills workers whose trial has long passed its limit without ending by itself: it hangs."""
+        events: list[Event] = []
+        for worker in list(self._workers.values()):
+            queued = worker.queued
+            if queued is None or queued.task.limit_s is None:
+                continue
+            past_s = worker.busy_s() - queued.task.limit_s
+            if past_s > HANG_GRACE_S:
+                reason = (
+                    f"{worker.slot.name} hung: no end {past_s:.0f} s after the limit of {queued.task.limit_s:.0f} s"
+                )
+                self._dismiss(worker)
+                events.append(Lost(trial_id=queued.task.trial.id, reason=reason))
+        return events
 
     def _bury(self, worker: WarmProcess) -> list[Event]:
         """Returns what follows from the end of a worker's output."""

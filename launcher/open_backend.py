@@ -1,21 +1,34 @@
-"""Which back end a cluster's name stands for."""
+"""Which back end a cluster's settings stand for."""
 
 import contextlib
 
 from launcher.backend import Backend, Order
-from launcher.inline import InlineBackend
-from launcher.local import LocalBackend
-from sweeps.errors import StudyError
+from launcher.request import AshaSpec, ClusterSpec, InlineCluster, LocalCluster, RayCluster
 
 
-def open_backend(name: str, order: Order, *, workers: int | None = None) -> contextlib.closing[Backend]:
-    """Returns the back end called `name`, to be used in a with statement.
+def open_backend(spec: ClusterSpec, order: Order, *, asha: AshaSpec | None = None) -> contextlib.closing[Backend]:
+    """Returns the back end of a cluster, to be used in a with statement.
 
     Raises:
-        StudyError: no back end of that name exists.
+        StudyError: the cluster cannot be reached from here.
     """
-    if name == "inline":
-        return contextlib.closing[Backend](InlineBackend(order))
-    if name == "local":
-        return contextlib.closing[Backend](LocalBackend(order, workers=workers))
-    raise StudyError(f"cluster {name!r} is not known; inline and local are (try: CLUSTER=local)")
+    return contextlib.closing(_open(spec, order, asha))
+
+
+def _open(spec: ClusterSpec, order: Order, asha: AshaSpec | None) -> Backend:
+    # Each is imported where it is wanted: nobody waits for Ray who has no use for it.
+    if isinstance(spec, InlineCluster):
+        from launcher.inline import InlineBackend
+
+        return InlineBackend(order)
+    if isinstance(spec, LocalCluster):
+        from launcher.local import LocalBackend
+
+        return LocalBackend(order, workers=spec.workers)
+    if isinstance(spec, RayCluster):
+        from launcher.ray_backend import RayBackend
+
+        return RayBackend(order, spec, asha=asha)
+    from launcher.slurm_backend import SlurmBackend
+
+    return SlurmBackend(order, spec)

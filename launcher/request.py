@@ -7,13 +7,105 @@ from sweeps.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterSpec:
-    """Where trials run."""
+class InlineCluster:
+    """This very process."""
 
-    name: str
-    """local | inline."""
+    name: str = "inline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCluster:
+    """Warm worker processes on this machine."""
+
+    name: str = "local"
     workers: int | None = None
-    """Worker processes; absent: one for each core or device."""
+    """How many; absent: one for each core or device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmCluster:
+    """Job arrays of Slurm, submitted by submitit; one array task runs one pack."""
+
+    name: str = "slurm"
+    nodes: int = 1
+    """Nodes of one job; more than one are connected by jax.distributed."""
+    cpus: int = 1
+    """Processor cores a node."""
+    gpus: int = 0
+    """Accelerators a node."""
+    mem_gb: float | None = None
+    """Memory a node [GB]; absent: the partition's default."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_min: int | None = None
+    """Time limit of a job [minutes]; absent: predicted, with slack."""
+    trials_per_job: int | None = None
+    """Trials of a cell that one job runs one after the other; absent: those predicted to take half an hour."""
+    max_queued: int = 5000
+    """Packs at Slurm at once; the others wait in the driver."""
+    max_running: int | None = None
+    """Array tasks of one array that run at once; absent: as many as Slurm likes."""
+    signal_delay_s: int = 90
+    """How long before its end a job is told to save [s]."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell that a job runs first: module load cuda."""
+    python: str | None = None
+    """The Python of the jobs; absent: this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayCluster:
+    """Warm actors of Ray, fed by Ray Tune; one Tune trial runs one pack."""
+
+    name: str = "ray"
+    address: str | None = None
+    """auto, host:port or ray://host:port; absent: a Ray of this machine's own, which ends with the command."""
+    cpus: float = 1.0
+    """Processor cores an actor."""
+    gpus: float = 0.0
+    """GPUs an actor."""
+    tpus: int = 0
+    """TPU chips an actor, all those of its host."""
+    hosts: int = 1
+    """Actors, one a host, that train one trial together: the hosts of a TPU slice."""
+    resources: tuple[str, ...] = ()
+    """Further resources an actor needs, as name=amount."""
+    max_workers: int | None = None
+    """Packs that run at once; absent: as many as the cluster has room for."""
+
+
+ClusterSpec = InlineCluster | LocalCluster | SlurmCluster | RayCluster
+CLUSTERS: dict[str, type[ClusterSpec]] = {
+    "inline": InlineCluster,
+    "local": LocalCluster,
+    "slurm": SlurmCluster,
+    "ray": RayCluster,
+}
+"""What cluster.name may say, and which settings belong to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSpec:
+    """What trains a trial."""
+
+    name: str = "jax"
+    """jax: this project's training. command: a program of the user's."""
+    command: str | None = None
+    """The program's command line, as a shell would read it."""
+    version: str | None = None
+    """Which version of the program it is: runs of different versions are different trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AshaSpec:
+    """How learning rates of a cell are stopped early."""
+
+    reduction_factor: int = 2
+    """At every rung the best 1/reduction_factor goes on."""
+    grace_fraction: float = 0.125
+    """No run is stopped before this part of its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +118,10 @@ class Request:
     spend_cap_core_hours: float | None
     """Hard cap on all runs of the study together; absent: none."""
     cluster: ClusterSpec
+    trainer: TrainerSpec = TrainerSpec()
+    asha: AshaSpec | None = None
+    """Present where learning rates that fall behind are stopped."""
+    tracking_uri: str | None = None
+    """An MLflow server or a database; absent: runs.sqlite."""
     json: bool = False
     """Whether the answer is one JSON object on stdout instead of text for people."""

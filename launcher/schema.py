@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from launcher.request import ClusterSpec
+from launcher.request import CLUSTERS, TrainerSpec
 from sweeps.hardware import Hardware
 from sweeps.study import Model
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
@@ -50,8 +50,14 @@ ScheduleConfig = config_class(ScheduleSpec)
 RecipeConfig = config_class(RecipeSpec)
 HardwareConfig = config_class(Hardware)
 ModelConfig = config_class(Model)
-ClusterConfig = config_class(ClusterSpec)
-StrategyConfig = _dataclass("StrategyConfig", [("name", str, MISSING)])
+TrainerConfig = config_class(TrainerSpec)
+CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
+"""A class a cluster: a setting of one is refused on another."""
+StrategyConfig = _dataclass(
+    "StrategyConfig",
+    [("name", str, MISSING), ("reduction_factor", int | None, None), ("grace_fraction", float | None, None)],
+)
+TrackingConfig = _dataclass("TrackingConfig", [("uri", str | None, None)])
 
 StudyConfig = _dataclass(
     "StudyConfig",
@@ -86,15 +92,19 @@ RootConfig = _dataclass(
         ("schedule", ScheduleConfig, ScheduleConfig),
         ("hardware", HardwareConfig, HardwareConfig),
         ("strategy", StrategyConfig, StrategyConfig),
-        ("cluster", ClusterConfig, ClusterConfig),
+        ("trainer", TrainerConfig, TrainerConfig),
+        ("tracking", TrackingConfig, TrackingConfig),
+        ("cluster", Any, MISSING),  # one of CLUSTER_CONFIGS, which its file in conf/cluster names
     ],
 )
 """Every key that may be set. The single values stand for their study's axis; data ... cluster are groups."""
 
 
-def known_keys() -> tuple[str, ...]:
-    """Returns every key that may be set, dotted as on the command line."""
-    return tuple(_keys_of(RootConfig, ""))
+def known_keys(cluster: str | None = None) -> tuple[str, ...]:
+    """Returns every key that may be set, dotted as on the command line; of clusters those of one, by default of all."""
+    configs = [config for name, config in CLUSTER_CONFIGS.items() if cluster in (None, name)]
+    of_clusters = (key for config in configs for key in _keys_of(config, "cluster."))
+    return (*_keys_of(RootConfig, ""), *dict.fromkeys(of_clusters))
 
 
 def _keys_of(config: type[Any], path: str) -> Iterator[str]:
@@ -111,5 +121,7 @@ def _keys_of(config: type[Any], path: str) -> Iterator[str]:
 
 
 def register() -> None:
-    """Puts the schema where conf/config.yaml finds it, under the name `schema`."""
+    """Puts the schema where conf/config.yaml and the files of conf/cluster find it."""
     ConfigStore.instance().store(name="schema", node=RootConfig)
+    for name, config in CLUSTER_CONFIGS.items():
+        ConfigStore.instance().store(group="cluster_schema", name=name, node=config)

@@ -108,7 +108,7 @@ def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...]) -> S
     tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
     with (
         Ingestion(paths, sweep.study) as ingestion,
-        open_backend(request.cluster.name, order, workers=request.cluster.workers) as backend,
+        open_backend(request.cluster, order, asha=request.asha) as backend,
         open_view(tally, is_silent=request.json) as view,
     ):
         return run(

@@ -5,15 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.backend import Ended, Event, Held, Moved, Order, Started
 from launcher.dispatch import Queued
-from launcher.wire import Ready, decode_event, encode_order, encode_task
-
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+from launcher.wire import Attached, Ready, decode_event, encode_order, encode_task
+from launcher.worker_environment import worker_environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,7 @@ class WarmProcess:
         self.is_compiling = False
         self.queued: Queued | None = None
         self.log_start = 0
+        self._assigned_s = 0.0
         self.warm: set[str] = set()
         self._rest = b""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,11 @@ class WarmProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env=worker_environment(order.paths.compile_cache, slot),
+                env={
+                    **os.environ,
+                    **worker_environment(order.paths.compile_cache, is_on_cpu=slot.core is not None),
+                    **({} if slot.gpu is None else {"CUDA_VISIBLE_DEVICES": slot.gpu}),
+                },
             )
         os.set_blocking(self.fileno(), False)
         self._write(encode_order(order))
@@ -73,7 +77,12 @@ class WarmProcess:
     def assign(self, queued: Queued) -> None:
         """Hands the worker its next task."""
         self.queued, self.log_start = queued, self.log_path.stat().st_size
+        self._assigned_s = time.monotonic()
         self._write(encode_task(queued.task))
+
+    def busy_s(self) -> float:
+        """Returns how long the worker has had its present task [s]."""
+        return time.monotonic() - self._assigned_s
 
     def read(self) -> tuple[list[Event], bool]:
         """Returns the events that have arrived, and whether the worker is still there."""
@@ -108,10 +117,12 @@ class WarmProcess:
         """Returns what the worker has printed since it took its present task."""
         return read_slice(self.log_path, self.log_start, None)
 
-    def _take(self, event: Event | Ready) -> Event | None:
+    def _take(self, event: Event | Ready | Attached) -> Event | None:
         match event:
             case Ready():
                 self.is_ready = True
+                return None
+            case Attached():
                 return None
             case Started():
                 self.is_compiling = event.is_compiling
@@ -129,23 +140,6 @@ class WarmProcess:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
-
-
-def worker_environment(compile_cache: Path, slot: Slot) -> dict[str, str]:
-    """Returns the environment of every worker: always the same flags, since others would miss the compile cache."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    environment = {
-        **os.environ,
-        **_ONE_THREAD,
-        "JAX_COMPILATION_CACHE_DIR": str(compile_cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    if slot.core is not None and _XLA_ONE_THREAD not in flags:
-        environment["XLA_FLAGS"] = f"{flags} {_XLA_ONE_THREAD}".strip()
-    if slot.gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
-    return environment
 
 
 def read_slice(path: Path, start: int, end: int | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Refused, Started, Task
+from launcher.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Paused, Refused, Started, Task
 from sweeps.canonical import from_jsonable, to_jsonable
 from tracking.paths import ProjectPaths
 from tracking.record_json import dump_line, outcome_from, progress_from
@@ -19,7 +19,19 @@ class Ready:
     device: str
 
 
-_FLAT: dict[str, type[Ready | Event]] = {kind.__name__: kind for kind in (Ready, Started, Lost, Held, Refused, Broken)}
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """A cluster has started, or started again, the job that runs a pack."""
+
+    worker: str
+
+
+Message = Event | Ready | Attached
+"""All that may come up a wire."""
+
+_FLAT: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Ready, Attached, Started, Paused, Lost, Held, Refused, Broken)
+}
 
 
 def encode_order(order: Order) -> str:
@@ -32,6 +44,7 @@ def decode_order(line: str) -> Order:
     """Returns the order that `encode_order` wrote."""
     fields: dict[str, Any] = json.loads(line)
     fields["paths"] = ProjectPaths(root=Path(fields["paths"]))
+    fields["command"] = tuple(fields["command"])
     return Order(**fields)
 
 
@@ -45,12 +58,12 @@ def decode_task(line: str) -> Task:
     return from_jsonable(Task, json.loads(line))
 
 
-def encode_event(event: Event | Ready) -> str:
+def encode_event(event: Message) -> str:
     """Returns the event as one line of JSON."""
     return dump_line({"kind": type(event).__name__, **to_jsonable(event)})
 
 
-def decode_event(line: str) -> Event | Ready:
+def decode_event(line: str) -> Message:
     """Returns the event that `encode_event` wrote.
 
     Raises:

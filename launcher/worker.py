@@ -1,125 +1,21 @@
-"""The worker: trains one task after another in a process that stays warm, and journals each attempt.
+"""The worker of the local back end: trains one task after another in a process that stays warm.
 
-Started by the local back end as `python -m launcher.worker --parent PID [--core N]`. First line on stdin: the order;
-every further line: a task. Events go to stdout, one JSON line each; everything printed goes to stderr, a log file.
+Started as `python -m launcher.worker --parent PID [--core N]`. First line on stdin: the order; every further line: a
+task. Events go to stdout, one JSON line each; everything printed goes to stderr, a log file.
 """
 
 import argparse
-import importlib
 import os
 import queue
-import shutil
 import signal
 import sys
 import threading
-import traceback
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from launcher.backend import Ended, Event, Held, Moved, Order, Refused, Started, Task
-from launcher.dispatch import program_of
+from launcher.backend import Event, Refused
+from launcher.desk import Desk, device_name
 from launcher.wire import Ready, decode_order, decode_task, encode_event
 from sweeps.errors import StudyError
-from sweeps.record import Outcome, Progress, Status
-from sweeps.trial import DataSpec
-
-Send = Callable[[Event], None]
-
-
-class Desk:
-    """Runs tasks of one order in this process; keeps what makes the second task of a program cheap."""
-
-    def __init__(self, order: Order, *, name: str) -> None:
-        """Imports the trainer; raises StudyError where it does not exist."""
-        self._order, self._name = order, name
-        module_name, _, function = order.trainer.partition(":")
-        try:
-            self._module: Any = importlib.import_module(module_name)
-            self._train: Callable[..., Outcome] = getattr(self._module, function)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise StudyError(f"trainer {order.trainer!r} cannot be loaded ({error}); write module:function") from error
-        self._prepared: set[DataSpec] = set()
-        self._programs: set[str] = set()
-
-    def run(self, task: Task, send: Send) -> None:
-        """Trains one task and journals the attempt; an exception of the trainer is an outcome, not an error."""
-        from tracking.journal import JournalHeldError, start_attempt
-
-        order, trial = self._order, task.trial
-        try:
-            self._prepare(trial.data)
-        except StudyError as error:
-            send(Refused(message=str(error)))
-            return
-        try:
-            journal = start_attempt(
-                order.paths,
-                order.study,
-                trial,
-                cost=task.cost,
-                budget_core_hours=order.budget_core_hours,
-                code_version=order.code_version,
-                device=device_name(),
-            )
-        except JournalHeldError:
-            send(Held(trial_id=trial.id))
-            return
-        program = program_of(trial)
-        print(f"---- {trial.name} {trial.id}", file=sys.stderr, flush=True)
-        send(Started(trial_id=trial.id, worker=self._name, is_compiling=program not in self._programs))
-        last: Progress | None = None
-
-        def report(progress: Progress) -> None:
-            nonlocal last
-            last = progress
-            journal.progress(progress)
-            send(Moved(trial_id=trial.id, progress=progress))
-
-        try:
-            outcome = self._train(
-                trial,
-                data_dir=order.paths.data_dir,
-                checkpoint_dir=order.paths.checkpoint_dir(order.study, trial.id),
-                report=report,
-            )
-            self._programs.add(program)
-        except Exception:
-            outcome = failed(traceback.format_exc(), last)
-            print(outcome.error, file=sys.stderr, flush=True)
-        journal.end(outcome)
-        journal.close()
-        if outcome.status is not Status.FAILED:  # only now: a kill before the journal's last line must find it
-            shutil.rmtree(order.paths.checkpoint_dir(order.study, trial.id), ignore_errors=True)
-        sys.stdout.flush()
-        send(Ended(trial_id=trial.id, outcome=outcome))
-
-    def _prepare(self, data: DataSpec) -> None:
-        if data in self._prepared:
-            return
-        prepare: Callable[..., None] | None = getattr(self._module, "prepare_data", None)
-        if prepare is not None:
-            prepare(data, self._order.paths.data_dir)
-        self._prepared.add(data)
-
-
-def failed(error: str, last: Progress | None) -> Outcome:
-    """Returns the outcome of an attempt that raised, after its `last` report."""
-    return Outcome(
-        status=Status.FAILED,
-        steps=last.step if last else 0,
-        val_loss=None,
-        selection_loss=None,
-        train_loss=last.train_loss if last else None,
-        wall_s=last.wall_s if last else 0.0,
-        compile_s=0.0,
-        error=error,
-    )
-
-
-def device_name() -> str:
-    """Returns what trials of this process run on, as JAX names it; `python` where the trainer does not use JAX."""
-    jax: Any = sys.modules.get("jax")
-    return str(jax.devices()[0].device_kind) if jax is not None else "python"
 
 
 def main(argv: list[str] | None = None) -> int:

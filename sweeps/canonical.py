@@ -11,11 +11,19 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+SILENT_WHEN_ABSENT = "silent_when_absent"
+"""In a field's metadata: where it is None it is not written, so that the identity of what came before it stays."""
+
 
 def to_jsonable(noun: Any) -> Any:
     """Returns `noun` (a frozen dataclass, tuple or scalar) as JSON-ready data; a float stays a float."""
     if dataclasses.is_dataclass(noun) and not isinstance(noun, type):
-        return {field.name: to_jsonable(getattr(noun, field.name)) for field in dataclasses.fields(noun)}
+        values = {field.name: (field, getattr(noun, field.name)) for field in dataclasses.fields(noun)}
+        return {
+            name: to_jsonable(value)
+            for name, (field, value) in values.items()
+            if value is not None or SILENT_WHEN_ABSENT not in field.metadata
+        }
     if isinstance(noun, (tuple, list)):
         return [to_jsonable(item) for item in noun]  # pyright: ignore[reportUnknownVariableType]
     if noun is None or isinstance(noun, (str, bool, int, float)):

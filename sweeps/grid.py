@@ -107,6 +107,7 @@ class Grid:
             schedule=study.schedule,
             recipe=study.recipe,
             seed=study.seeds[seed],
+            program=study.program,
         )
 
     def peak_lrs(self, cell: int) -> tuple[float, ...]:

@@ -240,10 +240,15 @@ def make_plan(
 
 
 def core_hours_spent(record: RunRecord) -> float:
-    """Returns what a run has used [core-hours]: its price times the part of its steps that was done.
+    """Returns what a run has used [core-hours]: its price times the part of its steps that was done, repeats included.
 
     A run whose progress is unknown counts in full, so that a cap holds in any case.
     """
+    return _behind(record) + record.cost.core_hours * record.repeated_steps / record.trial.steps
+
+
+def _behind(record: RunRecord) -> float:
+    """Returns the price of the steps that a run need not do again [core-hours]."""
     points = [point.step for point in record.curve[-1:]]
     done = max([*points, record.outcome.steps] if record.outcome else points, default=record.trial.steps)
     return record.cost.core_hours * min(1.0, done / record.trial.steps)

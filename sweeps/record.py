@@ -16,6 +16,10 @@ class Status(enum.StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    """It does not fit on the device it was given: known until somebody asks for it again (make retry)."""
+    STOPPED = "stopped"
+    """Ended early by choice, since other learning rates of its cell were ahead: no loss of it enters a fit."""
     FAILED = "failed"
     KILLED = "killed"
 
@@ -78,10 +82,19 @@ class RunRecord:
     ended_unix_s: float | None
     tainted: bool = False
     """Whether something is known to be wrong with it, so that fits trust it less."""
+    repeated_steps: int = 0
+    """Steps that were trained more than once, since an attempt died after its last checkpoint: paid for again."""
+    is_forgiven: bool = False
+    """Whether somebody has asked for another attempt after it ran out of memory."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether no further attempt is owed. A failed trial stays owed: its cause may be mended."""
+        """Whether no further attempt is owed. A failed trial stays owed: its cause may be mended.
+
+        So does a stopped one, which only the strategy that stops runs calls done.
+        """
+        if self.status is Status.OUT_OF_MEMORY:
+            return not self.is_forgiven
         return self.status in (Status.FINISHED, Status.DIVERGED)
 
     @property

@@ -47,3 +47,5 @@ class Study:
     hardware: Hardware
     picks: tuple[Pick, ...] = ()
     """Points to be run in place of the grid, so that trials = picks x seeds; empty: the grid."""
+    program: str | None = None
+    """The user's own program that trains its trials, with its version; absent: this project's training."""

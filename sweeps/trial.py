@@ -1,9 +1,9 @@
 """A trial: one cell of a study, complete, so that nothing is ever recovered from a run's name."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sweeps.canonical import short_hash
+from sweeps.canonical import SILENT_WHEN_ABSENT, short_hash
 from sweeps.nfnet_shape import NFNetShape
 
 
@@ -76,6 +76,8 @@ class Trial:
     """Initialisation and sample order."""
     trunk_id: str | None = None
     """The trial whose weights this one starts from, if any."""
+    program: str | None = field(default=None, metadata={SILENT_WHEN_ABSENT: True})
+    """The user's own program that trains it (trainer=command), with its version; absent: this project's training."""
 
     @functools.cached_property
     def id(self) -> str:
@@ -84,8 +86,8 @@ class Trial:
 
     @functools.cached_property
     def cohort(self) -> str:
-        """Eight hexadecimal digits: the hash of data, schedule and recipe, which all runs of one law share."""
-        return cohort_of(data=self.data, schedule=self.schedule, recipe=self.recipe)
+        """Eight hexadecimal digits: the hash of data, schedule, recipe and program, which all runs of one law share."""
+        return cohort_of(data=self.data, schedule=self.schedule, recipe=self.recipe, program=self.program)
 
     @property
     def name(self) -> str:
@@ -104,6 +106,6 @@ class Trial:
 
 
 @functools.cache
-def cohort_of(*, data: DataSpec, schedule: ScheduleSpec, recipe: RecipeSpec) -> str:
-    """Returns the name of the cohort of all trials with this data, schedule and recipe."""
-    return short_hash((data, schedule, recipe), digits=8)
+def cohort_of(*, data: DataSpec, schedule: ScheduleSpec, recipe: RecipeSpec, program: str | None = None) -> str:
+    """Returns the name of the cohort of all trials with this data, schedule and recipe, trained by this program."""
+    return short_hash((data, schedule, recipe, program) if program else (data, schedule, recipe), digits=8)

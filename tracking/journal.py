@@ -6,6 +6,7 @@ on from one that was killed.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import socket
@@ -168,11 +169,26 @@ def read_journals(paths: ProjectPaths, study: str, *, curves: bool = True) -> li
     folder = paths.journal_dir(study)
     records: list[RunRecord] = []
     for trial_id, numbers in attempt_files(folder).items():
-        read = (read_attempt(folder / file_name(trial_id, number), curves=curves) for number in numbers)
+        # What several attempts have repeated is known from their points only.
+        with_points = curves or len(numbers) > 1
+        read = (read_attempt(folder / file_name(trial_id, number), curves=with_points) for number in numbers)
         attempts = [attempt for attempt in read if attempt is not None]
         if attempts:
-            records.append(fold(attempts))
+            record = fold(attempts)
+            records.append(record if curves else dataclasses.replace(record, curve=()))
     return sorted(records, key=lambda record: record.started_unix_s)
+
+
+def read_record(paths: ProjectPaths, study: str, trial_id: str) -> RunRecord | None:
+    """Returns what the journals say of one trial, without its curve; None where there is none."""
+    folder = paths.journal_dir(study)
+    attempts: list[Attempt] = []
+    number = 1
+    while (path := folder / file_name(trial_id, number)).exists():  # the folder may hold ten thousand others
+        attempt = read_attempt(path, curves=False)
+        attempts += [] if attempt is None else [attempt]
+        number += 1
+    return fold(attempts) if attempts else None
 
 
 def fold(attempts: Sequence[Attempt]) -> RunRecord:
@@ -196,6 +212,7 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
         device=last.device,
         started_unix_s=first.started_unix_s,
         ended_unix_s=last.ended_unix_s,
+        repeated_steps=repeated_steps([attempt.points for attempt in told]),
     )
 
 
@@ -207,6 +224,23 @@ def _status(last: Attempt) -> Status:
     if last.outcome is not None:
         return last.outcome.status
     return Status.RUNNING if last.is_written else Status.KILLED
+
+
+def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:
+    """Returns how many steps later attempts trained again, as far as points were reported.
+
+    Where an attempt began is not journalled: it is taken to be the last point before its own first one, at the latest.
+    """
+    reached, repeated = 0, 0
+    steps: list[int] = []
+    for curve in curves:
+        if not curve:
+            continue
+        began = max((step for step in steps if step < curve[0].step), default=0)
+        repeated += max(0, reached - began)
+        steps = [step for step in steps if step < curve[0].step] + [point.step for point in curve]
+        reached = steps[-1]
+    return repeated
 
 
 def join_curves(curves: Iterable[Sequence[Progress]]) -> tuple[Progress, ...]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
+from training.agreement import any_host_says, leader_says
 from training.checkpoint import CheckpointFolder, Resumable
 from training.data import open_source
 from training.optimiser import warmup_steps
@@ -32,6 +33,7 @@ def train(
     data_dir: Path,
     checkpoint_dir: Path | None,
     report: Callable[[Progress], None],
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Returns how the trial ended; a loss that is not finite ends it as diverged.
 
@@ -43,6 +45,8 @@ def train(
         checkpoint_dir: where checkpoints are kept; whoever records the outcome removes it. None: nowhere.
         report: called at log-spaced steps, in order; steps before the checkpoint that a run resumes from are not
             reported again.
+        should_stop: asked after every dispatch; once it says yes, in any of the processes that train together, the
+            state is saved and the run ends as killed, at the same step in all of them.
 
     Raises:
         StudyError: the trial's data is missing or broken.
@@ -77,7 +81,7 @@ def train(
         step += count
         wall_s += time.perf_counter() - started
         if not math.isfinite(loss_sum):
-            return _diverged(step, wall_s=wall_s, compile_s=compile_s)
+            return _ended(Status.DIVERGED, step, wall_s=wall_s, compile_s=compile_s)
         if step == points[0]:
             train_loss = loss_sum / (step - loss_step)
             val_loss = None
@@ -88,7 +92,10 @@ def train(
                 report(Progress(step=step, images=images, train_loss=train_loss, val_loss=val_loss, wall_s=wall_s))
             state, loss_step = _restart_mean(state), step
             points.pop(0)
-        if wall_s - saved_s >= CHECKPOINT_EVERY_S and step < trial.steps:
+        if step < trial.steps and any_host_says(should_stop()):
+            folder.save(Resumable(state, step, wall_s, loss_step, evaluated))
+            return _ended(Status.KILLED, step, wall_s=wall_s, compile_s=compile_s)
+        if step < trial.steps and leader_says(wall_s - saved_s >= CHECKPOINT_EVERY_S):
             folder.save(Resumable(state, step, wall_s, loss_step, evaluated))
             saved_s = wall_s
 
@@ -96,7 +103,7 @@ def train(
     val_loss = held_out_loss(programs, source, state, trial.data, HELD_OUT)
     selection_loss = held_out_loss(programs, source, state, trial.data, SELECTION)
     if train_loss is None or not (math.isfinite(val_loss) and math.isfinite(selection_loss)):
-        return _diverged(step, wall_s=wall_s, compile_s=compile_s)
+        return _ended(Status.DIVERGED, step, wall_s=wall_s, compile_s=compile_s)
     images = step * trial.batch_images
     report(Progress(step=step, images=images, train_loss=train_loss, val_loss=val_loss, wall_s=wall_s))
     return Outcome(
@@ -153,9 +160,10 @@ def _restart_mean(state: TrainState) -> TrainState:
     return TrainState(state.params, state.optimiser, state.step, jnp.float32(0.0))
 
 
-def _diverged(step: int, *, wall_s: float, compile_s: float) -> Outcome:
+def _ended(status: Status, step: int, *, wall_s: float, compile_s: float) -> Outcome:
+    """Returns the outcome of a run that has no loss to show."""
     return Outcome(
-        status=Status.DIVERGED,
+        status=status,
         steps=step,
         val_loss=None,
         selection_loss=None,

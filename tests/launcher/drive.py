@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from launcher import ingestion, sweep
-from launcher.request import ClusterSpec, Request
+from launcher.request import LocalCluster, Request
 from sweeps.budget import Budget
 from sweeps.errors import StudyError
 from sweeps.study import Study
@@ -32,7 +32,7 @@ def request_of(words: list[str], make_study: Callable[..., Study]) -> Request:
         study=study,
         budget=Budget.parse(args.budget, hardware=study.hardware.name),
         spend_cap_core_hours=None,
-        cluster=ClusterSpec(name="local", workers=args.workers),
+        cluster=LocalCluster(workers=args.workers),
         json=args.json,
     )
 

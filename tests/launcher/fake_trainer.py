@@ -15,9 +15,18 @@ from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, Trial
 
 REPORTS = 6
+SLOW_REPORT_S = 0.4
+"""Between the reports of a trial called slow."""
 
 
-def train(trial: Trial, *, data_dir: Path, checkpoint_dir: Path | None, report: Callable[[Progress], None]) -> Outcome:
+def train(
+    trial: Trial,
+    *,
+    data_dir: Path,
+    checkpoint_dir: Path | None,
+    report: Callable[[Progress], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
     """Returns losses that follow from the trial alone; resumes from its checkpoint as the real trainer does."""
     note(data_dir, trial, "begin")
     print(f"hello from {trial.name}")
@@ -25,6 +34,8 @@ def train(trial: Trial, *, data_dir: Path, checkpoint_dir: Path | None, report: 
         raise RuntimeError("the fake trainer raises")
     if trial.model == "raising_apart":
         raise RuntimeError(f"cause {trial.id}")
+    if trial.model == "greedy":
+        raise MemoryError("the fake trainer asks for too much")
     if trial.model == "deadly" or (trial.model == "deadly_once" and calls(data_dir, trial) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     saved = checkpoint_dir / "state.txt" if checkpoint_dir else None
@@ -36,14 +47,16 @@ def train(trial: Trial, *, data_dir: Path, checkpoint_dir: Path | None, report: 
     for index in range(done, REPORTS):
         state = hashlib.sha256(f"{state}{trial.id}{index}".encode()).hexdigest()
         loss = 3.0 * trial.images**-0.1 * (1.0 + int(state[:6], 16) / 16**6 / 50)
-        time.sleep(float(os.environ.get("FAKE_REPORT_S", "0")))
+        time.sleep(SLOW_REPORT_S if trial.model == "slow" else float(os.environ.get("FAKE_REPORT_S", "0")))
         report(_progress(trial, index, loss))
         if trial.model == "diverging":
             return _outcome(trial, Status.DIVERGED, None)
-        if saved is not None:
+        if saved is not None and index + 1 < REPORTS:  # as the real one: the end is the journal's to keep
             saved.parent.mkdir(parents=True, exist_ok=True)
             saved.with_suffix(".new").write_text(f"{state} {index + 1}")
             saved.with_suffix(".new").replace(saved)
+        if index + 1 < REPORTS and should_stop():
+            return _outcome(trial, Status.KILLED, None)
     if saved is not None:
         saved.unlink(missing_ok=True)
     note(data_dir, trial, "end")

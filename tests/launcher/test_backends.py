@@ -8,7 +8,7 @@ import pytest
 
 from launcher.backend import Backend, Ended, Event, Lost, Moved, Order, Refused, Started, Task
 from launcher.open_backend import open_backend
-from sweeps.errors import StudyError
+from launcher.request import LocalCluster
 from sweeps.record import Status
 from tracking.journal import read_journals
 from tracking.paths import ProjectPaths
@@ -164,18 +164,12 @@ def test_close_is_harmless_when_repeated(open_any: OpenAny, make_order: MakeOrde
     backend.close()
 
 
-def test_unknown_cluster(make_order: MakeOrder, paths: ProjectPaths) -> None:
-    """An unknown back end is refused with the valid names."""
-    with pytest.raises(StudyError, match="inline and local"):
-        open_backend("cloud", make_order(paths))
-
-
 def test_killed_worker_is_replaced(
     make_order: MakeOrder, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
 ) -> None:
     """A worker that dies in the middle of a pack loses that trial only; a fresh one runs the rest and the retry."""
     deadly, others = make_tasks("deadly_once"), make_tasks("steady", seeds=3)
-    with open_backend("local", make_order(paths), workers=1) as backend:
+    with open_backend(LocalCluster(workers=1), make_order(paths)) as backend:
         backend.submit((*deadly, *others))
         events = follow(backend, until=lambda event: isinstance(event, Lost))
         assert events[-1] == Lost(trial_id=deadly[0].trial.id, reason="worker-0 was killed by signal 9")

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from launcher import schema
 from launcher.compose import CONFIG_DIR, compose
-from launcher.request import ClusterSpec
+from launcher.request import CLUSTERS, LocalCluster, TrainerSpec
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware
 from sweeps.plan import make_plan
@@ -30,7 +30,8 @@ NOUNS = [
     (RecipeSpec, schema.RecipeConfig),
     (Hardware, schema.HardwareConfig),
     (Model, schema.ModelConfig),
-    (ClusterSpec, schema.ClusterConfig),
+    (TrainerSpec, schema.TrainerConfig),
+    *((spec, schema.CLUSTER_CONFIGS[name]) for name, spec in CLUSTERS.items()),
 ]
 
 MISTAKES = [
@@ -47,7 +48,7 @@ MISTAKES = [
     (["budget=10k", "model=scale/f9"], "model 'scale/f9' is unknown; choose nfnet/f0"),
     (["budget=10k", "study.models=[scale/f9]"], "model 'scale/f9' is unknown; choose nfnet/f0"),
     (["budget=10k", "cluster=slrum"], "cluster 'slrum' is unknown; choose inline, local"),
-    (["budget=10k", "strategy=luck"], "strategy 'luck' is unknown; choose grid"),
+    (["budget=10k", "strategy=luck"], "strategy 'luck' is unknown; choose asha, grid"),
     (["budget=10k", "colour=red"], "key colour is unknown; allowed here: action, pick, budget"),
     (["budget=10k", "+colour=red"], "key colour is unknown; allowed here: action, pick, budget"),
     (["budget=10k", "epoch=2"], r"key epoch is unknown; .*did you mean epochs\?"),
@@ -115,12 +116,12 @@ def test_overrides_name_one_cell() -> None:
 
 def test_values_reach_the_study() -> None:
     """Seeds, batch, spend cap, cluster, schedule and nested values arrive where they belong."""
-    words = "budget=1k seeds=3 batch_images=64 spend=20k cluster=inline cluster.workers=2 schedule=wsd format=json"
+    words = "budget=1k seeds=3 batch_images=64 spend=20k cluster.workers=2 schedule=wsd format=json"
     request = compose([*words.split(), "study.recipe.momentum=0.8", "hardware.price_per_core_hour=1.5"])
     assert request.study.seeds == (0, 1, 2)
     assert request.study.batch_images == (64,)
     assert request.spend_cap_core_hours == 20_000
-    assert request.cluster == ClusterSpec(name="inline", workers=2)
+    assert request.cluster == LocalCluster(workers=2)
     assert request.study.schedule.name == "wsd"
     assert request.study.recipe.momentum == 0.8
     assert request.study.hardware.price_per_core_hour == 1.5

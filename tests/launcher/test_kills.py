@@ -11,6 +11,7 @@ import pytest
 
 from launcher.backend import Order, Task
 from launcher.open_backend import open_backend
+from launcher.request import InlineCluster
 from sweeps.pricing import price_trial
 from sweeps.study import Study
 from tracking.paths import ProjectPaths
@@ -44,7 +45,7 @@ def test_killed_sweep_equals_an_unbroken_one(
     killed, unbroken = (ProjectPaths(root=tmp_path / name) for name in ("killed", "unbroken"))
     words = ("--models", "steady", "other", "--epochs", "1", "2", "4", "--seeds", str(SEEDS), "--json")
     study = make_study("steady", "other", epochs=(1.0, 2.0, 4.0), seeds=SEEDS)
-    with open_backend("inline", make_order(unbroken)) as backend:
+    with open_backend(InlineCluster(), make_order(unbroken)) as backend:
         backend.submit(_tasks(study))
         while backend.poll(0.0):
             pass

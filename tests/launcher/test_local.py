@@ -130,10 +130,10 @@ def test_slots_follow_the_devices(shown: str, gpus: list[str], monkeypatch: pyte
 def test_environment_is_the_same_for_all(paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every worker on a core gets the same flags, once, beside those of the user; else the compile cache misses."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")
-    first, second = (worker_environment(paths.compile_cache, Slot(number=core, core=core)) for core in (0, 1))
-    assert first == second
+    first = worker_environment(paths.compile_cache, is_on_cpu=True)
     assert first["XLA_FLAGS"].split() == ["--xla_of_the_user=1", "--xla_cpu_multi_thread_eigen=false"]
     assert first["JAX_COMPILATION_CACHE_DIR"] == str(paths.compile_cache)
     monkeypatch.setenv("XLA_FLAGS", first["XLA_FLAGS"])
-    assert worker_environment(paths.compile_cache, Slot(number=0, core=0)) == first
-    assert worker_environment(paths.compile_cache, Slot(number=0, gpu="3"))["CUDA_VISIBLE_DEVICES"] == "3"
+    assert worker_environment(paths.compile_cache, is_on_cpu=True).items() <= first.items()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert "XLA_FLAGS" not in worker_environment(paths.compile_cache, is_on_cpu=False)

@@ -8,6 +8,7 @@ from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Order, S
 from launcher.open_backend import open_backend
 from launcher.progress import SilentView
 from launcher.reconcile import MAX_HELD_WAITS, MAX_LOSSES, Settlement, SweepStopped, run
+from launcher.request import InlineCluster, LocalCluster
 from launcher.tally import Tally
 from sweeps.errors import StudyError
 from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
@@ -17,6 +18,8 @@ from tracking.paths import ProjectPaths
 MakeTasks = Callable[..., tuple[Task, ...]]
 MakeOrder = Callable[..., Order]
 Reconcile = Callable[..., Settlement]
+
+CLUSTERS_HERE = {"inline": InlineCluster(), "local": LocalCluster(workers=2)}
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_mixed_sweep(
     """Good, diverging, failing and killing trials are all settled in one go, each with its own record."""
     models = ["steady", "diverging", "raising"] + (["deadly_once"] if name == "local" else [])
     tasks = [task for model in models for task in make_tasks(model)]
-    with open_backend(name, make_order(paths), workers=2) as backend:
+    with open_backend(CLUSTERS_HERE[name], make_order(paths)) as backend:
         result = reconcile(tasks, backend)
     assert result == Settlement(finished=len(models) - 2, diverged=1, failed=("raising-e1-lr0.1-s0",), left=())
     records = {record.trial.model: record for record in read_journals(paths, "small")}
@@ -141,7 +144,7 @@ def test_common_cause_stops(
     make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, reconcile: Reconcile
 ) -> None:
     """When the first three trials fail alike, the sweep stops with that one trace and runs nothing more."""
-    with open_backend("inline", make_order(paths)) as backend, pytest.raises(SweepStopped) as caught:
+    with open_backend(InlineCluster(), make_order(paths)) as backend, pytest.raises(SweepStopped) as caught:
         reconcile(make_tasks("raising", seeds=9), backend)
     message = str(caught.value)
     assert "first 3 runs all failed with 'RuntimeError: the fake trainer raises'" in message
@@ -155,7 +158,7 @@ def test_different_causes_do_not_stop(
     make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, reconcile: Reconcile
 ) -> None:
     """Failures of different causes are recorded, each tried three times, and the sweep goes on."""
-    with open_backend("inline", make_order(paths)) as backend:
+    with open_backend(InlineCluster(), make_order(paths)) as backend:
         result = reconcile((*make_tasks("raising_apart", seeds=4), *make_tasks("steady")), backend)
     assert len(result.failed) == 4 and result.finished == 1
 
@@ -164,7 +167,7 @@ def test_a_success_rules_out_a_common_cause(
     make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, reconcile: Reconcile
 ) -> None:
     """Trials that fail alike after one has finished do not stop the others."""
-    with open_backend("inline", make_order(paths)) as backend:
+    with open_backend(InlineCluster(), make_order(paths)) as backend:
         result = reconcile((*make_tasks("steady"), *make_tasks("raising", seeds=4)), backend)
     assert result.finished == 1 and len(result.failed) == 4
 
@@ -175,7 +178,7 @@ def test_a_failed_trial_is_tried_again_by_the_next_command(
     """Whatever failed is owed to the next command, with all its attempts: its cause may have been mended."""
     tasks = make_tasks("raising")
     for command in (1, 2):
-        with open_backend("inline", make_order(paths)) as backend:
+        with open_backend(InlineCluster(), make_order(paths)) as backend:
             assert reconcile(tasks, backend).failed == (tasks[0].trial.name,)
         (record,) = read_journals(paths, "small")
         assert record.attempts == command * MAX_ATTEMPTS
@@ -248,7 +251,7 @@ def test_missing_data_stops(
 ) -> None:
     """Missing data is the user's to mend, before anything is recorded."""
     with (
-        open_backend("local", make_order(paths), workers=2) as backend,
+        open_backend(LocalCluster(workers=2), make_order(paths)) as backend,
         pytest.raises(StudyError, match="make data NAME=missing"),
     ):
         reconcile(make_tasks(data="missing", seeds=3), backend)
@@ -267,7 +270,7 @@ def test_worker_that_cannot_start_stops(
     (tmp_path / "broken_trainer.py").write_text("raise OSError('no such accelerator')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with (
-        open_backend("local", make_order(paths, trainer="broken_trainer:train"), workers=1) as backend,
+        open_backend(LocalCluster(workers=1), make_order(paths, trainer="broken_trainer:train")) as backend,
         pytest.raises(SweepStopped, match="no such accelerator"),
     ):
         reconcile(make_tasks(), backend)
@@ -278,7 +281,7 @@ def test_unknown_trainer_is_refused(
 ) -> None:
     """A trainer that does not exist is one message."""
     with (
-        open_backend("local", make_order(paths, trainer="fake_trainer:trian"), workers=1) as backend,
+        open_backend(LocalCluster(workers=1), make_order(paths, trainer="fake_trainer:trian")) as backend,
         pytest.raises(StudyError, match="write module:function"),
     ):
         reconcile(make_tasks(), backend)
@@ -295,7 +298,7 @@ def test_a_worker_that_died_after_the_last_line_of_its_journal_is_not_repeated(
 ) -> None:
     """A trial whose journal is complete is settled, also when the worker could not tell so any more."""
     (task,) = make_tasks("steady")
-    with open_backend("inline", make_order(paths)) as backend:
+    with open_backend(InlineCluster(), make_order(paths)) as backend:
         reconcile((task,), backend)
     (before,) = read_journals(paths, "small")
     lost = ScriptedBackend(lambda trial_id: [Lost(trial_id=trial_id, reason="killed")])
