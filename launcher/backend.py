@@ -144,6 +144,10 @@ class Backend(Protocol):
         """Returns what the job's tasks have printed so far."""
         ...
 
+    def underway(self) -> Sequence[Task]:
+        """Returns the tasks that an earlier driver has handed in and that are still queued or run."""
+        ...
+
     def stop(self) -> None:
         """Cancels everything that is queued or runs for this study."""
         ...

@@ -53,6 +53,10 @@ class InlineBackend:
         """Returns what the job's tasks have printed."""
         return self._logs[job]
 
+    def underway(self) -> Sequence[Task]:
+        """Returns nothing: what ran in a process that died is dead."""
+        return ()
+
     def stop(self) -> None:
         """Drops everything that waits."""
         self._waiting.clear()

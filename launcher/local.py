@@ -69,6 +69,10 @@ class LocalBackend:
         running = [worker.printed() for worker in self._workers.values() if worker.queued and worker.queued.job == job]
         return "".join(done + running)
 
+    def underway(self) -> Sequence[Task]:
+        """Returns nothing: workers die with their driver."""
+        return ()
+
     def stop(self) -> None:
         """Drops what waits and kills all workers: whatever they were at is in its journal and its checkpoint."""
         self._waiting.clear()
@@ -167,7 +171,7 @@ class LocalBackend:
 
 
 def local_slots(workers: int | None) -> tuple[Slot, ...]:
-    """Returns where workers run: one on each NVIDIA device JAX can use, else one on each usable core.
+    """Returns where workers run: one on each NVIDIA device JAX can use, one on the TPU, else one on each usable core.
 
     Args:
         workers: how many instead; more than there are cores share them.
@@ -175,6 +179,8 @@ def local_slots(workers: int | None) -> tuple[Slot, ...]:
     gpus = _nvidia_devices()
     if gpus:
         return tuple(Slot(number=number, gpu=gpus[number % len(gpus)]) for number in range(workers or len(gpus)))
+    if _has_tpu():  # one process holds all chips of a host
+        return (Slot(number=0),)
     cores = usable_cores()
     return tuple(Slot(number=number, core=cores[number % len(cores)]) for number in range(workers or len(cores)))
 
@@ -184,6 +190,12 @@ def usable_cores() -> tuple[int, ...]:
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
+
+
+def _has_tpu() -> bool:
+    if os.environ.get("JAX_PLATFORMS", "") == "cpu" or importlib.util.find_spec("libtpu") is None:
+        return False
+    return any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
 
 
 def _nvidia_devices() -> tuple[str, ...]:

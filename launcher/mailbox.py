@@ -20,7 +20,7 @@ from launcher.wire import Message, decode_event, decode_order, decode_task, enco
 
 _log = logging.getLogger(__name__)
 
-_ORDER, _PACKS, _JOB, _CLOSED, _EVENTS = "order.json", "packs.jsonl", "job", "closed", "events"
+_ORDER, _PACKS, _CLUSTER, _JOB, _CLOSED, _EVENTS = "order.json", "packs.jsonl", "cluster", "job", "closed", "events"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,10 @@ class Batch:
                 if number == place:
                     return tuple(decode_task(task) for task in json.loads(line))
         raise IndexError(f"batch {self.name} has no pack {place}")
+
+    def cluster(self) -> str:
+        """Returns the kind of cluster it was written for."""
+        return (self.folder / _CLUSTER).read_text()
 
     @property
     def events_dir(self) -> Path:
@@ -83,12 +87,13 @@ class Batch:
         return (self.folder / _CLOSED).exists()
 
 
-def write_batch(batches_dir: Path, order: Order, packs: Sequence[Sequence[Task]]) -> Batch:
-    """Returns a new batch; its name appears only once it is complete."""
+def write_batch(batches_dir: Path, order: Order, packs: Sequence[Sequence[Task]], *, cluster: str) -> Batch:
+    """Returns a new batch for a kind of cluster; its name appears only once it is complete."""
     batch = Batch(folder=batches_dir / uuid.uuid4().hex[:12])
     unfinished = batches_dir / f"{batch.name}.new"
     (unfinished / _EVENTS).mkdir(parents=True)
     (unfinished / _ORDER).write_text(encode_order(order))
+    (unfinished / _CLUSTER).write_text(cluster)
     with (unfinished / _PACKS).open("w") as lines:
         for pack in packs:
             lines.write(json.dumps([encode_task(task) for task in pack]) + "\n")
@@ -96,12 +101,12 @@ def write_batch(batches_dir: Path, order: Order, packs: Sequence[Sequence[Task]]
     return batch
 
 
-def open_batches(batches_dir: Path) -> list[Batch]:
-    """Returns the batches of which something may still come."""
+def open_batches(batches_dir: Path, *, cluster: str) -> list[Batch]:
+    """Returns the batches of a kind of cluster of which something may still come."""
     if not batches_dir.is_dir():
         return []
     found = (Batch(folder=path) for path in sorted(batches_dir.iterdir()) if path.is_dir() and path.suffix != ".new")
-    return [batch for batch in found if not batch.is_closed]
+    return [batch for batch in found if not batch.is_closed and batch.cluster() == cluster]
 
 
 class Outbox:
@@ -167,6 +172,11 @@ class Inbox:
                 if place not in self._finished and entry.stat().st_size > self._offsets.get(place, 0):
                     found += [(place, event) for event in self._tail(place, Path(entry.path))]
         return found
+
+    def read_pack(self, place: int) -> list[Message]:
+        """Returns the new events of one pack."""
+        path = self._batch.events_dir / f"{place}.jsonl"
+        return self._tail(place, path) if path.exists() else []
 
     def _tail(self, place: int, path: Path) -> list[Message]:
         offset = self._offsets.get(place, 0)

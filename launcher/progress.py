@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.backend import Ended, Event, Lost, Started
+from launcher.backend import Ended, Event, Lost, Paused, Started
 from launcher.tally import Running, Tally
 from sweeps.budget import format_core_hours
 from sweeps.record import Outcome, Status
@@ -124,6 +124,8 @@ def ending(tally: Tally, event: Event) -> str | None:
             return f"{headline(tally)}: {name} {verdict(event.outcome)}"
         case Lost():
             return f"{tally.task(event.trial_id).trial.name} will be repeated: {event.reason}"
+        case Paused():
+            return f"{tally.task(event.trial_id).trial.name} is saved and waits: {event.reason}"
         case Started() | _:
             return None
 

@@ -4,15 +4,16 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.backend import TRAINER, Order, Task
+from launcher.backend import TRAINER
 from launcher.driver_lock import driver_lock
-from launcher.ingestion import Ingestion, ingest_ended
-from launcher.open_backend import open_backend
-from launcher.reconcile import Settlement, SweepStopped, pending_packs
-from launcher.request import Request
+from launcher.ingestion import ingest_ended
+from launcher.launch import launch
+from launcher.reconcile import Settlement, SweepStopped
+from launcher.request import Request, SlurmCluster
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
 from sweeps.trial import cohort_of
@@ -37,13 +38,11 @@ class _Sweep:
     def records(self) -> list[RunRecord]:
         from tracking.ledger import load_records
 
-        return load_records(self.paths, self.study)
+        # What an unfinished run has used is in its curve; only a cap asks for it.
+        return load_records(self.paths, self.study, curves=self.request.spend_cap_core_hours is not None)
 
     def plan(self, records: list[RunRecord]) -> Plan:
-        request = self.request
-        return make_plan(
-            request.study, request.budget, records=records, spend_cap_core_hours=request.spend_cap_core_hours
-        ).require_cells()
+        return plan_of(self.request, records)
 
     def say(self, text: str) -> None:
         """Prints for people; a program reads one JSON object and nothing else."""
@@ -79,46 +78,28 @@ def _settle_all(sweep: _Sweep) -> Settlement:
     """Returns what became of the pending trials, once MLflow knows all that ended."""
     records = sweep.records()  # again: before the lock was held, another driver may have added some
     plan = sweep.plan(records)
-    packs = pending_packs(plan)
-    if not packs:
-        ingest_ended(sweep.paths, sweep.study)
+    if not plan.pending():
+        ingest_ended(sweep.paths, sweep.study, tracking_uri=sweep.request.tracking_uri)
         sweep.say("everything in this plan is recorded already: nothing to train")
         return Settlement(finished=0, diverged=0, failed=(), left=())
-    settlement = _launch(sweep, plan, packs)
+    settlement = launch(sweep.request, sweep.paths, plan, records, trainer=sweep.trainer, say=sweep.say)
     sweep.say(_account(settlement))
     return settlement
 
 
-def _launch(sweep: _Sweep, plan: Plan, packs: tuple[tuple[Task, ...], ...]) -> Settlement:
-    from launcher.progress import open_view
-    from launcher.reconcile import run
-    from launcher.tally import Tally
-    from tracking.code_version import code_version
+def plan_of(request: Request, records: Sequence[RunRecord]) -> Plan:
+    """Returns the plan of a request: a pure function of what was asked and what is recorded.
 
-    request, paths = sweep.request, sweep.paths
-    order = Order(
-        paths=paths,
-        study=sweep.study,
-        budget_core_hours=request.budget.core_hours,
-        code_version=code_version(),
-        trainer=sweep.trainer,
-    )
-    pending = [task for pack in packs for task in pack]
-    settled = sum(cell.settled_runs for cell in plan.cells)
-    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
-    with (
-        Ingestion(paths, sweep.study) as ingestion,
-        open_backend(request.cluster, order, asha=request.asha) as backend,
-        open_view(tally, is_silent=request.json) as view,
-    ):
-        return run(
-            packs,
-            backend,
-            tally=tally,
-            view=view,
-            on_settled=ingestion.settle,
-            reread=lambda: {record.trial.id: record for record in sweep.records()},
-        )
+    Raises:
+        StudyError: budget or cap hold no cell.
+    """
+    return make_plan(
+        request.study,
+        request.budget,
+        records=records,
+        spend_cap_core_hours=request.spend_cap_core_hours,
+        accepts_stopped=request.asha is not None,
+    ).require_cells()
 
 
 def _show_plan(sweep: _Sweep, plan: Plan) -> None:
@@ -132,9 +113,13 @@ def _show_plan(sweep: _Sweep, plan: Plan) -> None:
 def _account(settlement: Settlement) -> str:
     """Returns what the runs came to, in a line, and one more for each that is missing."""
     head = f"trained {settlement.finished} runs to the end; {settlement.diverged} diverged"
+    if settlement.stopped:
+        head += f"; {settlement.stopped} were stopped early, behind other learning rates of their cell"
+    memory = [f"  out of memory: {name}" for name in settlement.out_of_memory]
     failed = [f"  failed at every attempt: {name}" for name in settlement.failed]
     left = [f"  left to the next command: {line}" for line in settlement.left]
-    return "\n".join([head, *failed, *left])
+    hint = "  (make retry gives all of them another go)" if memory or failed or left else ""
+    return "\n".join([head, *memory, *failed, *left, *filter(None, [hint])])
 
 
 def _interruption(sweep: _Sweep) -> str:
@@ -142,8 +127,10 @@ def _interruption(sweep: _Sweep) -> str:
     plan = sweep.plan(records)
     pending = len(plan.pending())
     done = len(list(plan.trials())) - pending
+    stay = "jobs that are queued or run stay with Slurm, and make stop ends them; "
     return (
         f"interrupted: {done} runs are recorded, {pending} are still to be run; "
+        f"{stay if isinstance(sweep.request.cluster, SlurmCluster) else ''}"
         "type the same command again to go on from here"
     )
 
@@ -154,7 +141,7 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
 
     budget = f"{sweep.request.budget.core_hours:.6f}".rstrip("0").rstrip(".")
     study = sweep.request.study
-    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe)
+    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
     words = ["--study", sweep.study, "--cohort", cohort, "--budgets", budget]
     if study.picks:
         words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from launcher.backend import Ended, Event, Lost, Moved, Started, Task
+from launcher.backend import Ended, Event, Lost, Moved, Paused, Started, Task
 from sweeps.record import Outcome, Progress
 
 
@@ -73,11 +73,14 @@ class Tally:
                     task=self._tasks[event.trial_id], worker=event.worker, is_compiling=event.is_compiling
                 )
             case Moved():
-                before = self.running[event.trial_id]
+                before = self.running.get(event.trial_id)
                 self.running[event.trial_id] = Running(
-                    task=before.task, worker=before.worker, is_compiling=False, last=event.progress
+                    task=self._tasks[event.trial_id],
+                    worker=before.worker if before else "",
+                    is_compiling=False,
+                    last=event.progress,
                 )
-            case Ended() | Lost():
+            case Ended() | Lost() | Paused():
                 self.running.pop(event.trial_id, None)
             case _:
                 pass
@@ -87,6 +90,10 @@ class Tally:
         task = self._owed.pop(trial_id, None)
         if task is not None and outcome is not None:
             self._measured_core_hours += task.cost.core_hours
+
+    def owe_again(self, trial_id: str) -> None:
+        """Counts a trial that was given up as still to be run."""
+        self._owed[trial_id] = self._tasks[trial_id]
 
     def eta_s(self) -> float | None:
         """Returns the seconds left: predicted core-hours left over those done per second; None before any is done."""

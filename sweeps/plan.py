@@ -12,7 +12,7 @@ from sweeps.cost import Cost
 from sweeps.errors import StudyError
 from sweeps.grid import Floats, Grid, Ints
 from sweeps.pricing import Rule, price_trial
-from sweeps.record import RunRecord
+from sweeps.record import RunRecord, Status
 from sweeps.study import Model, Study
 from sweeps.trial import Trial
 
@@ -205,19 +205,20 @@ def make_plan(
     *,
     records: Iterable[RunRecord] = (),
     spend_cap_core_hours: float | None = None,
+    accepts_stopped: bool = False,
 ) -> Plan:
     """Returns the plan of a study: every cell whose run costs at most 1.01 x budget, cheapest first.
 
     With a spend cap, the price of everything still to be launched plus what `records` have used never exceeds it:
     cells are reserved whole, from cheap to dear, and the first that does not fit ends the plan. A cell whose runs are
     all settled needs nothing more and stays. An unfinished run counts with its full price, of which a resumed run has
-    part behind it.
+    part behind it. With `accepts_stopped` runs that were ended early, behind others of their cell, are done.
 
     Raises:
         StudyError: an axis of the study is unusable, or its hardware cannot price a model.
     """
     grid = Grid(study=study)
-    ledger = _Ledger.read(grid, records)
+    ledger = _Ledger.read(grid, records, accepts_stopped=accepts_stopped)
     core_hours = grid.columns.core_hours
     order = np.argsort(core_hours, kind="stable")
     fits = core_hours[order] <= READING_TOLERANCE * budget.core_hours
@@ -264,7 +265,7 @@ class _Ledger:
     spent_core_hours: float
 
     @classmethod
-    def read(cls, grid: Grid, records: Iterable[RunRecord]) -> "_Ledger":
+    def read(cls, grid: Grid, records: Iterable[RunRecord], *, accepts_stopped: bool) -> "_Ledger":
         settled: set[int] = set()
         underway: dict[int, float] = {}
         spent = 0.0
@@ -272,10 +273,10 @@ class _Ledger:
             used = core_hours_spent(record)
             spent += used
             number = grid.find(record.trial)
-            if number is not None and record.is_settled:
+            if number is not None and (record.is_settled or (accepts_stopped and record.status is Status.STOPPED)):
                 settled.add(number)
             elif number is not None:
-                underway[number] = used
+                underway[number] = _behind(record)
         return cls(settled=frozenset(settled), underway=underway, spent_core_hours=spent)
 
     def pending_runs(self, grid: Grid, cells: Ints) -> Ints:

@@ -7,8 +7,11 @@ import pytest
 from launcher.backend import Backend, Broken, Ended, Event, Held, Lost, Order, Started, Task
 from launcher.open_backend import open_backend
 from launcher.progress import SilentView
-from launcher.reconcile import MAX_HELD_WAITS, MAX_LOSSES, Settlement, SweepStopped, run
+from launcher.reconcile import MAX_HELD_WAITS, Settlement, Surroundings, SweepStopped, run
 from launcher.request import InlineCluster, LocalCluster
+from launcher.requests_file import Ask
+from launcher.retries import GIVE_UP_AFTER
+from launcher.spending import SpendLedger
 from launcher.tally import Tally
 from sweeps.errors import StudyError
 from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
@@ -36,16 +39,20 @@ def reconcile(settled: list[str]) -> Reconcile:
         tasks: Sequence[Task],
         backend: Backend,
         *,
-        known: Callable[[], dict[str, RunRecord]] = dict,
+        known: Callable[[str], RunRecord | None] = lambda trial_id: None,
+        cap_core_hours: float | None = None,
+        asked: Sequence[set[Ask]] = (),
     ) -> Settlement:
-        return run(
-            [(task,) for task in tasks],
-            backend,
+        asks = list(asked)
+        around = Surroundings(
             tally=Tally(pending=tasks, runs=len(tasks), core_hours=1.0),
             view=SilentView(),
+            ledger=SpendLedger(cap_core_hours),
             on_settled=settled.append,
-            reread=known,
+            known=known,
+            asked=lambda: asks.pop(0) if asks else set(),
         )
+        return run([(task,) for task in tasks], backend, around)
 
     return go
 
@@ -57,6 +64,7 @@ class ScriptedBackend:
         self._answers = list(answers)
         self._events: list[Event] = []
         self.submitted: list[str] = []
+        self.is_stopped = False
 
     def submit(self, tasks: Sequence[Task]) -> str:
         """Notes the tasks and their scripted events."""
@@ -78,6 +86,14 @@ class ScriptedBackend:
     def logs(self, job: str) -> str:
         """Is not part of any script."""
         raise NotImplementedError
+
+    def underway(self) -> Sequence[Task]:
+        """Returns nothing."""
+        return ()
+
+    def stop(self) -> None:
+        """Notes that it was stopped."""
+        self.is_stopped = True
 
     def close(self) -> None:
         """Does nothing."""
@@ -184,13 +200,16 @@ def test_a_failed_trial_is_tried_again_by_the_next_command(
         assert record.attempts == command * MAX_ATTEMPTS
 
 
-def test_deadly_trial_is_left(make_tasks: MakeTasks, reconcile: Reconcile, settled: list[str]) -> None:
+def test_deadly_trial_is_left(
+    make_tasks: MakeTasks, reconcile: Reconcile, settled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A trial under which workers keep dying is not settled, but left to the next command with the reason."""
+    monkeypatch.setattr("launcher.retries.FIRST_PAUSE_S", 0.01)
     backend = ScriptedBackend(losing)
     result = reconcile(make_tasks(), backend)
-    assert len(backend.submitted) == MAX_LOSSES
+    assert len(backend.submitted) == GIVE_UP_AFTER
     assert not settled
-    assert result.left == ("steady-e1-lr0.1-s0: 3 workers died under it (killed)",)
+    assert result.left == (f"steady-e1-lr0.1-s0: {GIVE_UP_AFTER} workers died under it (killed)",)
 
 
 def test_held_trial_is_not_started_twice(
@@ -215,10 +234,10 @@ def test_held_trial_is_not_started_twice(
     )
     looks = 0
 
-    def known() -> dict[str, RunRecord]:
+    def known(trial_id: str) -> RunRecord | None:
         nonlocal looks
         looks += 1
-        return {task.trial.id: record} if looks >= 3 else {}
+        return record if looks >= 3 else None
 
     result = reconcile((task,), ScriptedBackend(holding), known=known)
     assert settled == [task.trial.id]
@@ -302,5 +321,5 @@ def test_a_worker_that_died_after_the_last_line_of_its_journal_is_not_repeated(
         reconcile((task,), backend)
     (before,) = read_journals(paths, "small")
     lost = ScriptedBackend(lambda trial_id: [Lost(trial_id=trial_id, reason="killed")])
-    reconcile((task,), lost, known=lambda: {before.trial.id: before})
+    reconcile((task,), lost, known=lambda trial_id: before)
     assert read_journals(paths, "small") == [before]

@@ -1,0 +1,86 @@
+"""What a driver writes down about itself every few seconds, for make status and make watch in other terminals."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.canonical import from_jsonable, to_jsonable
+
+NOTE = "driver.json"
+INTERVAL_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverNote:
+    """Where a sweep stands, in its driver's words."""
+
+    beat: int
+    """Counts up while the driver lives."""
+    pid: int
+    host: str
+    cluster: str
+    budget_core_hours: float
+    spend_cap_core_hours: float | None
+    runs: int
+    """All runs of its plan."""
+    done: int
+    reserved_core_hours: float
+    """Promised to trials that are queued or run."""
+    spent_core_hours: float
+    """Used so far, by all runs of the study."""
+    eta_s: float | None
+    """Seconds left; missing before anything is known."""
+    silence: str | None = None
+    """What the cluster's scheduler answers instead of an answer, while it does not answer."""
+
+
+def write_note(study_dir: Path, note: DriverNote) -> None:
+    """Puts the note where readers find it, whole; a full disk is no reason to end a sweep."""
+    unfinished = study_dir / f"{NOTE}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        unfinished.write_text(json.dumps(to_jsonable(note)))
+        unfinished.replace(study_dir / NOTE)
+
+
+def read_note(study_dir: Path) -> DriverNote | None:
+    """Returns the last note of the study's driver, dead or alive; None where there is none that can be read."""
+    try:
+        fields: dict[str, Any] = json.loads((study_dir / NOTE).read_text())
+        return from_jsonable(DriverNote, fields)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def beat_of(study_dir: Path) -> int | None:
+    """Returns the beat of the last note."""
+    note = read_note(study_dir)
+    return None if note is None else note.beat
+
+
+class NoteKeeper:
+    """Writes a driver's note every INTERVAL_S."""
+
+    def __init__(self, study_dir: Path, first: DriverNote) -> None:
+        """Begins with a note whose beat goes on from the last driver's."""
+        before = beat_of(study_dir) or 0
+        self._study_dir, self._note, self._written_s = study_dir, dataclasses.replace(first, beat=before + 1), 0.0
+
+    def update(self, **changes: Any) -> None:
+        """Notes what has changed, if it is time to."""
+        now = time.monotonic()
+        if now - self._written_s < INTERVAL_S:
+            return
+        self._written_s = now
+        self._note = dataclasses.replace(self._note, beat=self._note.beat + 1, **changes)
+        write_note(self._study_dir, self._note)
+
+
+def host_name() -> str:
+    """Returns the name of this machine."""
+    return socket.gethostname()

@@ -1,0 +1,58 @@
+"""How long a trial will take by the clock: from runs of the same model that were timed, else from its core-hours."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sweeps.cost import Cost
+from sweeps.hardware import Hardware
+from sweeps.record import RunRecord
+from sweeps.trial import Trial
+
+_SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speeds:
+    """The slowest that models were seen to train at; cautious, since a time limit follows from it."""
+
+    s_per_step: dict[tuple[str, int], float]
+    """By model and batch [s]."""
+    s_per_flop: float | None
+    """Over all models; missing where nothing was timed."""
+
+    @classmethod
+    def of(cls, records: Iterable[RunRecord]) -> "Speeds":
+        """Returns the speeds that settled runs were timed at."""
+        steps: dict[tuple[str, int], float] = {}
+        flops: list[float] = []
+        for record in records:
+            outcome, trial = record.outcome, record.trial
+            if outcome is None or not record.is_settled or outcome.steps <= 0 or outcome.wall_s <= 0.0:
+                continue
+            key = (trial.model, trial.batch_images)
+            steps[key] = max(steps.get(key, 0.0), outcome.wall_s / outcome.steps)
+            flops.append(outcome.wall_s / (record.cost.flops * outcome.steps / trial.steps))
+        return cls(s_per_step=steps, s_per_flop=max(flops, default=None))
+
+
+def with_wall_hours(cost: Cost, trial: Trial, *, speeds: Speeds, hardware: Hardware, cores: int | None) -> Cost:
+    """Returns the cost with its wall-hours; they stay missing where nothing is known.
+
+    Args:
+        cost: of the trial.
+        trial: what is trained.
+        speeds: what was timed.
+        hardware: whose core-hours the cost counts; those of a scale model are FLOPs by another name and say no time.
+        cores: how many of them one trial gets; None: unknown.
+    """
+    per_step = speeds.s_per_step.get((trial.model, trial.batch_images))
+    if per_step is not None:
+        hours = per_step * trial.steps / _SECONDS_PER_HOUR
+    elif hardware.flops_per_core_hour is None and cores is not None:
+        hours = cost.core_hours / cores
+    elif speeds.s_per_flop is not None:
+        hours = speeds.s_per_flop * cost.flops / _SECONDS_PER_HOUR
+    else:
+        return cost
+    return dataclasses.replace(cost, wall_hours=hours)
