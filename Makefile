@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan test lint models data bench ui fit
+.PHONY: help setup sweep plan status watch stop retry test test-clusters lint models data bench ui fit
 
 SYSTEM_PYTHON := python3
 PYTHON := .venv/bin/python
@@ -12,8 +12,8 @@ READY := .venv/.ready
 ## BUDGETS   several of them, for the picks of fit: 10k,110k
 ## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
-## CLUSTER   where it runs: local (default), inline
-## STRATEGY  what is run of the grid: grid (default)
+## CLUSTER   where it runs: local (default), inline, slurm, ray
+## STRATEGY  what is run of the grid: grid (default), asha (learning rates that fall behind are stopped; on Ray)
 ## SPEND     hard cap on the sum over all runs, in core-hours
 ## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2
 ## NAME      which benchmark (bench) or image set (data)
@@ -51,6 +51,18 @@ sweep: $(READY) ## train every cell within BUDGET that has no record yet, then f
 plan: $(READY) ## price a study and say what is cut and why; trains nothing
 	@$(PYTHON) -m launcher action=plan $(STUDY_WORDS) $(extra)
 
+status: $(READY) ## where a study stands: runs by state, core-hours spent and reserved, time left; from any terminal
+	@$(PYTHON) -m launcher action=status $(STUDY_WORDS) $(extra)
+
+watch: $(READY) ## the same until it is done; Ctrl-C ends the looking and nothing else
+	@$(PYTHON) -m launcher action=watch $(STUDY_WORDS) $(extra)
+
+stop: $(READY) ## end a study's sweep from any terminal: driver, workers and what a cluster has queued
+	@$(PYTHON) -m launcher action=stop $(STUDY_WORDS) $(extra)
+
+retry: $(READY) ## give runs that failed, were left or ran out of memory another go
+	@$(PYTHON) -m launcher action=retry $(STUDY_WORDS) $(extra)
+
 models: $(READY) ## parameters and multiply-accumulates of every model
 	@$(PYTHON) -m launcher action=models $(STUDY_WORDS) $(extra)
 
@@ -69,6 +81,9 @@ bench: $(READY) ## run the benchmark NAME; without NAME, list them
 
 test: $(READY) ## run the tests
 	@$(PYTHON) -m pytest -n 2 $(extra)
+
+test-clusters: $(READY) ## start a real Slurm and a real Ray of several nodes and run their tests
+	@$(PYTHON) -m tests.clusters.run_clusters $(if $(filter json,$(value FORMAT)),--json) $(extra)
 
 lint: $(READY) ## check style, types and the directions of imports
 	@$(PYTHON) -m ruff check .

@@ -38,6 +38,9 @@ SIGPIPE_EXIT = 141
 REFERENCE_DATA = "jft4b"
 """Models at full size are counted with the reference study's image size and classes."""
 
+ATTENDING = ("status", "watch", "stop", "retry")
+"""Actions that look at a study or have a word with its driver, and need no budget."""
+
 Job = Callable[[], int]
 
 
@@ -89,6 +92,8 @@ def _job(config: DictConfig) -> Job:
     action = action_of(config)
     if action == "models":
         return functools.partial(show_models, full_size_models(), load_data(REFERENCE_DATA), as_json=is_json(config))
+    if action in ATTENDING:
+        return functools.partial(attend, action, str(config.study.name), as_json=is_json(config))
     request = request_from(config)
     make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
     return functools.partial(show_plan if action == "plan" else sweep, request)
@@ -115,6 +120,20 @@ def sweep(request: Request) -> int:
     from tracking.paths import project_paths
 
     return run_sweep(request, project_paths())
+
+
+def attend(action: str, study: str, *, as_json: bool) -> int:
+    """Looks at a study or has a word with its driver; returns the exit code."""
+    from launcher import attend as attending
+    from tracking.paths import project_paths
+
+    acts = {
+        "status": attending.show_status,
+        "watch": attending.watch,
+        "stop": attending.stop,
+        "retry": attending.retry,
+    }
+    return acts[action](project_paths(), study, as_json=as_json)
 
 
 def show_models(models: tuple[Model, ...], data: DataSpec, *, as_json: bool) -> int:

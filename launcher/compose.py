@@ -29,7 +29,7 @@ SCALE_FAMILY = "scale"
 """The folder of conf/model that holds scale models instead of architectures at full size."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("plan", "sweep", "models"),
+    "action": ("plan", "sweep", "models", "status", "watch", "stop", "retry"),
     "format": ("table", "json"),
     "strategy.name": ("grid", "asha"),
     "trainer.name": ("jax", "command"),
@@ -92,7 +92,7 @@ def _quoted(path: str) -> str:
 
 
 def action_of(config: DictConfig) -> str:
-    """Returns what to do, plan, sweep or models, after checking every key and word of the composed config."""
+    """Returns what to do (plan, sweep ...) after checking every key and word of the composed config."""
     _check_keys(config)
     for key, allowed in CHOICES.items():
         word = OmegaConf.select(config, key)

@@ -30,6 +30,8 @@ class DriverNote:
     runs: int
     """All runs of its plan."""
     done: int
+    total_core_hours: float
+    """The price of all of them."""
     reserved_core_hours: float
     """Promised to trials that are queued or run."""
     spent_core_hours: float

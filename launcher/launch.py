@@ -122,6 +122,7 @@ def _first_note(request: Request, tally: Tally, ledger: SpendLedger) -> DriverNo
         spend_cap_core_hours=request.spend_cap_core_hours,
         runs=tally.runs,
         done=tally.done,
+        total_core_hours=tally.core_hours,
         reserved_core_hours=ledger.reserved_core_hours,
         spent_core_hours=ledger.spent_core_hours,
         eta_s=None,
@@ -132,6 +133,7 @@ def _note(keeper: NoteKeeper, tally: Tally, ledger: SpendLedger, backend: Backen
     keeper.update(
         runs=tally.runs,
         done=tally.done,
+        total_core_hours=tally.core_hours,
         reserved_core_hours=ledger.reserved_core_hours,
         spent_core_hours=ledger.spent_core_hours,
         eta_s=tally.eta_s(),

@@ -107,7 +107,7 @@ class _Loop:
         self._failures: dict[str, str] = {}
         self._has_started = False
         self._counts = {Status.FINISHED: 0, Status.DIVERGED: 0, Status.STOPPED: 0}
-        self._out_of_memory: list[str] = []
+        self._out_of_memory: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self._left: dict[str, str] = {}
 
@@ -152,7 +152,7 @@ class _Loop:
             finished=self._counts[Status.FINISHED],
             diverged=self._counts[Status.DIVERGED],
             stopped=self._counts[Status.STOPPED],
-            out_of_memory=tuple(self._out_of_memory),
+            out_of_memory=tuple(self._out_of_memory.values()),
             failed=tuple(self._failed.values()),
             left=tuple(self._left.values()),
         )
@@ -207,7 +207,7 @@ class _Loop:
             self._settle(trial_id, outcome)
             return
         if outcome.status is Status.OUT_OF_MEMORY:
-            self._out_of_memory.append(self._owed[trial_id].trial.name)
+            self._out_of_memory[trial_id] = self._owed[trial_id].trial.name
             self._settle(trial_id, outcome)
             return
         self._failures[trial_id] = outcome.error or f"ended as {outcome.status.value} without a reason"
@@ -266,9 +266,10 @@ class _Loop:
 
     def _give_another_go(self) -> None:
         """Submits again what was given up in this command."""
-        again = [trial_id for trial_id in (*self._failed, *self._left) if trial_id in self._tasks]
-        self._failed.clear()
-        self._left.clear()
+        given_up = (self._failed, self._left, self._out_of_memory)
+        again = [trial_id for names in given_up for trial_id in names]
+        for names in given_up:
+            names.clear()
         for trial_id in again:
             self._raised.pop(trial_id, None)
             self._failures.pop(trial_id, None)

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from launcher import slurm_commands
 from launcher.backend import Ended, Event, Held, Lost, Order, Refused, Task
@@ -292,6 +293,21 @@ class SlurmBackend:
                 unwanted.append(carrier)  # it would refuse to run: the checkout holds other code by now
         self._cancel(unwanted)
         self._pending_events += self._read()
+
+
+def cancel_open_batches(batches_dir: Path) -> int:
+    """Returns how many packs were taken out of Slurm's queue, those of drivers that are gone; asks it only if any."""
+    batches = open_batches(batches_dir, cluster="slurm")
+    if not batches:
+        return 0
+    try:
+        listed = slurm_commands.listed_jobs([job_name(batch) for batch in batches])
+    except (SlurmSilentError, FileNotFoundError) as error:
+        raise StudyError(f"Slurm does not answer, so nothing was cancelled: {error} (try: make stop, later)") from error
+    slurm_commands.cancel(sorted({job.job for job in listed}))
+    for batch in batches:
+        batch.close()
+    return len(listed)
 
 
 def split_pack(tasks: tuple[Task, ...], spec: SlurmCluster) -> list[tuple[Task, ...]]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("tests.clusters.fixtures",)
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from sweeps.record import RunRecord
+from sweeps.record import RunRecord, Status
+from tracking.forgiven import forgiven_attempts
 from tracking.journal import read_journals
 from tracking.paths import ProjectPaths
 from tracking.run_table import read_records
@@ -24,6 +25,10 @@ def load_records(paths: ProjectPaths, study: str, *, curves: bool = False) -> li
     for record in [*recorded, *read_journals(paths, study, curves=curves)]:
         known = records.get(record.trial.id)
         records[record.trial.id] = record if known is None else more_advanced(known, record)
+    for trial_id, attempts in forgiven_attempts(paths, study).items():
+        record = records.get(trial_id)
+        if record is not None and record.status is Status.OUT_OF_MEMORY and record.attempts <= attempts:
+            records[trial_id] = dataclasses.replace(record, is_forgiven=True)
     return sorted(records.values(), key=lambda record: (record.started_unix_s, record.trial.id))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.solver.quantiles import LEVEL, t_quantile
-from analysis.tables.points import Point, PointSet
+from analysis.tables.points import Point, PointSet, UnstableRate
 
 UNITS = {
     "core_hours": "core-hours",
@@ -104,16 +104,27 @@ def cells_of(points: PointSet) -> tuple[Cell, ...]:
         key = (point.model, point.epochs, point.params, point.unique_tokens, point.isoflop, spent)
         places.setdefault(key, place)
         grouped[key].append(point)
-    unstable: defaultdict[tuple[str, float | None], set[tuple[int | None, float]]] = defaultdict(set)
-    for rate in points.unstable:
-        unstable[rate.model, rate.epochs].add((rate.batch_images, rate.peak_lr))
+    unstable, outrun = _by_cell(points.unstable), _by_cell(points.outrun)
     cells = [
-        _cell(group, unstable[group[0].model, group[0].epochs], place=places[key]) for key, group in grouped.items()
+        _cell(group, unstable[where], outrun[where], place=places[key])
+        for key, group in grouped.items()
+        if (where := (group[0].model, group[0].epochs))
     ]
     return tuple(sorted(cells, key=lambda cell: (cell.core_hours or cell.flops or 0.0, cell.loss)))
 
 
-def _cell(points: list[Point], bad: set[tuple[int | None, float]], *, place: int) -> Cell:
+_Rates = set[tuple[int | None, float]]
+"""Batch and learning rate."""
+
+
+def _by_cell(rates: Iterable[UnstableRate]) -> defaultdict[tuple[str, float | None], _Rates]:
+    found: defaultdict[tuple[str, float | None], _Rates] = defaultdict(set)
+    for rate in rates:
+        found[rate.model, rate.epochs].add((rate.batch_images, rate.peak_lr))
+    return found
+
+
+def _cell(points: list[Point], bad: _Rates, outrun: _Rates, *, place: int) -> Cell:
     first = points[0]
     grouped: defaultdict[tuple[int | None, float | None], list[Point]] = defaultdict(list)
     for point in points:
@@ -130,7 +141,7 @@ def _cell(points: list[Point], bad: set[tuple[int | None, float]], *, place: int
     )
     best = min([rate for rate in tried if not rate.has_diverged] or tried, key=lambda rate: rate.selection_loss)
     rivals = [rate for rate in tried if rate.batch_images == best.batch_images and not rate.has_diverged]
-    bounds = [peak_lr for batch, peak_lr in bad if batch == best.batch_images]
+    bounds = [peak_lr for batch, peak_lr in bad | outrun if batch == best.batch_images]
     edge = _edge(best, rivals or [best], unstable_peak_lrs=bounds)
     same_batch = [p for p in points if p.batch_images == best.batch_images]
     return Cell(

@@ -72,6 +72,8 @@ class PointSet:
     points: tuple[Point, ...]
     set_aside: tuple[SetAside, ...]
     unstable: frozenset[UnstableRate] = frozenset()
+    outrun: frozenset[UnstableRate] = frozenset()
+    """Rates at which a run was stopped early, since others of its cell were ahead: they bound the optimum too."""
     study: str | None = None
     """The study in runs.sqlite; None for a table."""
     source: str
@@ -94,6 +96,8 @@ class PointSet:
 _STATUS_REASONS = {
     Status.RUNNING: "still running",
     Status.DIVERGED: "diverged",
+    Status.OUT_OF_MEMORY: "out of memory",
+    Status.STOPPED: "stopped early, behind other learning rates",
     Status.FAILED: "failed",
     Status.KILLED: "killed",
 }
@@ -118,7 +122,7 @@ def points_from_records(
     shapes = _latest_shapes(own)
     points: list[Point] = []
     aside: Counter[str] = Counter()
-    unstable: set[UnstableRate] = set()
+    bounds: dict[Status, set[UnstableRate]] = {Status.DIVERGED: set(), Status.STOPPED: set()}
     seen: set[Trial] = set()
     tainted = 0
     for record in records:
@@ -133,8 +137,8 @@ def points_from_records(
         if trial.shape != shapes[trial.model]:
             aside[f"of an older shape called {trial.model}"] += 1
             continue
-        if record.status is Status.DIVERGED:
-            unstable.add(
+        if record.status in bounds:
+            bounds[record.status].add(
                 UnstableRate(
                     model=trial.model, epochs=trial.epochs, batch_images=trial.batch_images, peak_lr=trial.peak_lr
                 )
@@ -150,7 +154,8 @@ def points_from_records(
     return PointSet(
         points=tuple(points),
         set_aside=count_reasons(aside),
-        unstable=frozenset(unstable),
+        unstable=frozenset(bounds[Status.DIVERGED]),
+        outrun=frozenset(bounds[Status.STOPPED]),
         study=study,
         source=source,
         budgets_core_hours=tuple(sorted({r.budget_core_hours for r in own if r.budget_core_hours})),

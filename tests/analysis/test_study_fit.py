@@ -166,6 +166,8 @@ def test_what_is_set_aside_is_counted_with_its_reason() -> None:
         record(seed=9, status=Status.RUNNING, loss=None),
         record(seed=10, loss=math.nan),
         record(seed=11, loss=None),
+        record(seed=12, status=Status.STOPPED, loss=1.0),
+        record(seed=13, status=Status.OUT_OF_MEMORY, loss=None),
         good[0],
     ]
     points = study_points([*good, *bad])
@@ -176,6 +178,8 @@ def test_what_is_set_aside_is_counted_with_its_reason() -> None:
         "still running": 1,
         "loss is not finite": 1,
         "loss missing": 1,
+        "stopped early, behind other learning rates": 1,
+        "out of memory": 1,
         "duplicate of a recorded trial": 1,
     }
 

@@ -1,5 +1,6 @@
 """What the launcher's tests share: a small study, its tasks, a root of their own, and the list of back ends."""
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from launcher.backend import Backend, Ended, Event, Order, Task
-from launcher.inline import InlineBackend
-from launcher.local import LocalBackend
+from launcher.open_backend import open_backend
+from launcher.request import ClusterSpec, InlineCluster, LocalCluster, RayCluster, SlurmCluster
 from sweeps.pricing import price_trial
 from sweeps.study import Study
 from sweeps.trial import Trial
@@ -17,11 +18,16 @@ from tracking.paths import ProjectPaths
 
 HERE = Path(__file__).parent
 FAKE_TRAINER = "fake_trainer:train"
-BACKENDS: dict[str, Callable[[Order], Backend]] = {
-    "inline": InlineBackend,
-    "local": lambda order: LocalBackend(order, workers=2),
+BACKENDS: dict[str, ClusterSpec] = {
+    "inline": InlineCluster(),
+    "local": LocalCluster(workers=2),
+    "slurm": SlurmCluster(time_min=10),
+    "slurm_accounted": SlurmCluster(time_min=10),
+    "ray": RayCluster(max_workers=2),
 }
 """Every back end meets every test of test_backends.py."""
+CLUSTERS = {"slurm": "slurm", "slurm_accounted": "slurm_accounted", "ray": "ray_cluster"}
+"""The fixtures that start the clusters of back ends."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,17 +89,38 @@ def make_order() -> Callable[..., Order]:
     return make
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def open_any(request: pytest.FixtureRequest) -> Iterator[Callable[[Order], Backend]]:
-    """Opens each back end in turn and closes what was opened."""
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.real if name in CLUSTERS else ()) for name in BACKENDS])
+def backend_name(request: pytest.FixtureRequest) -> str:
+    """Each back end in turn."""
+    return request.param
+
+
+@pytest.fixture
+def cluster_spec(backend_name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ClusterSpec:
+    """The settings of the back end, its cluster running; skipped with the reason where this machine cannot run it."""
+    spec = BACKENDS[backend_name]
+    if backend_name not in CLUSTERS:
+        return spec
+    cluster = request.getfixturevalue(CLUSTERS[backend_name])
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    # The disk is this machine's own: events of a dead job are not long under way.
+    monkeypatch.setattr("launcher.slurm_backend.GRACE_S", 1.0)
+    return dataclasses.replace(spec, address=cluster.address) if isinstance(spec, RayCluster) else spec
+
+
+@pytest.fixture
+def open_any(cluster_spec: ClusterSpec) -> Iterator[Callable[[Order], Backend]]:
+    """Opens the back end; stops and closes what was opened."""
     opened: list[Backend] = []
 
     def open_one(order: Order) -> Backend:
-        opened.append(BACKENDS[request.param](order))
+        opened.append(open_backend(cluster_spec, order).thing)
         return opened[-1]
 
     yield open_one
     for backend in opened:
+        backend.stop()
         backend.close()
 
 
@@ -105,7 +132,7 @@ def follow() -> Callable[..., list[Event]]:
         events: list[Event] = []
         is_enough = until or (lambda _: sum(isinstance(event, Ended) for event in events) >= ends)
         idle_polls = 0
-        while idle_polls < 300:
+        while idle_polls < 600:
             idle_polls += 1
             for event in backend.poll(0.1):
                 idle_polls = 0

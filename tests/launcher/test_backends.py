@@ -1,5 +1,6 @@
 """One list of behaviours that every back end shows."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_success(
     backend = open_any(make_order(paths))
     backend.submit((task,))
     events = follow(backend)
-    assert isinstance(events[0], Started) and events[0].is_compiling
+    assert isinstance(events[0], Started) and events[0].is_compiling and events[0].worker
     assert [type(event) for event in events[1:-1]] == [Moved] * 6
     (end,) = ended(events)
     assert end.outcome.status is Status.FINISHED
@@ -89,7 +90,7 @@ def test_cancel(
     backend.submit(tasks[4:])
     backend.cancel(cancelled)
     events = follow(backend)
-    events += backend.poll(0.0)
+    events += backend.poll(1.0)
     assert {event.trial_id for event in ended(events)} == {tasks[4].trial.id}
 
 
@@ -119,17 +120,84 @@ def test_odd_paths(
     assert len(read_journals(paths, "small")) == 1
 
 
-def test_hundred_packs(
+def test_thousand_packs(
     open_any: OpenAny, make_order: MakeOrder, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
 ) -> None:
-    """A hundred queued packs each run once."""
-    tasks = make_tasks(seeds=100)
+    """A thousand packs are taken; the few that are not cancelled run once each, the others leave no word."""
+    tasks, kept = make_tasks(seeds=1000), 12
     backend = open_any(make_order(paths))
-    jobs = {backend.submit((task,)) for task in tasks}
-    assert len(jobs) == 100
-    counts = Counter(event.trial_id for event in ended(follow(backend, ends=100)))
-    assert counts == {task.trial.id: 1 for task in tasks}
-    assert not backend.poll(0.0)
+    jobs = [backend.submit((task,)) for task in tasks]
+    assert len(set(jobs)) == 1000
+    events = list(backend.poll(0.0))
+    for job in jobs[kept:]:
+        backend.cancel(job)
+    events += follow(backend, ends=kept - len(ended(events)))
+    counts = Counter(event.trial_id for event in ended(events))
+    assert counts == {task.trial.id: 1 for task in tasks[:kept]}
+    assert not ended(list(backend.poll(0.0)))
+
+
+def test_out_of_memory(
+    open_any: OpenAny, make_order: MakeOrder, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """A trial that does not fit into memory ends as such, and the next one runs."""
+    backend = open_any(make_order(paths))
+    backend.submit(make_tasks("greedy"))
+    (end,) = ended(follow(backend))
+    assert end.outcome.status is Status.OUT_OF_MEMORY and "MemoryError" in (end.outcome.error or "")
+    backend.submit(make_tasks("steady"))
+    assert ended(follow(backend))[0].outcome.status is Status.FINISHED
+
+
+def test_time_out(
+    open_any: OpenAny, make_order: MakeOrder, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """A trial past its limit saves and is lost; handed in again it goes on from there, to the same loss as ever."""
+    (task,) = make_tasks("slow")
+    backend = open_any(make_order(paths))
+    backend.submit((dataclasses.replace(task, limit_s=1.0),))
+    lost = follow(backend, until=lambda event: isinstance(event, Lost))[-1]
+    assert isinstance(lost, Lost) and "past its time limit of 1 s" in lost.reason
+    (record,) = read_journals(paths, "small")
+    assert record.status is Status.KILLED and 0 < record.curve[-1].step < task.trial.steps
+    backend.submit((task,))
+    (end,) = ended(follow(backend))
+    (record,) = read_journals(paths, "small")
+    assert record.attempts == 2 and len(record.curve) == 6
+    assert end.outcome.val_loss == record.curve[-1].train_loss
+
+
+def test_kill_9(
+    backend_name: str,
+    open_any: OpenAny,
+    make_order: MakeOrder,
+    make_tasks: MakeTasks,
+    paths: ProjectPaths,
+    follow: Follow,
+) -> None:
+    """A process that dies under its trial loses that one only: told as lost, or begun again by the cluster itself."""
+    if backend_name == "inline":
+        pytest.skip("the process is that of the tests")
+    deadly, others = make_tasks("deadly_once"), make_tasks("steady", seeds=2)
+    backend = open_any(make_order(paths))
+    backend.submit(deadly)
+    backend.submit(others)
+    losses: list[str] = []
+    settled: set[str] = set()
+
+    def is_over(event: Event) -> bool:
+        if isinstance(event, Lost):
+            losses.append(event.trial_id)
+            backend.submit(deadly)
+        if isinstance(event, Ended):
+            settled.add(event.trial_id)
+        return len(settled) == 3
+
+    follow(backend, until=is_over)
+    assert losses in ([], [deadly[0].trial.id])
+    records = {record.trial.id: record for record in read_journals(paths, "small")}
+    assert {record.status for record in records.values()} == {Status.FINISHED}
+    assert [records[task.trial.id].attempts for task in (*deadly, *others)] == [2, 1, 1]
 
 
 def test_missing_data_is_refused(

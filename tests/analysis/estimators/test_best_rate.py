@@ -61,6 +61,15 @@ def test_a_diverged_rate_bounds_the_optimum() -> None:
     assert only_cell([*runs({0.05: 3.0, 0.1: 2.5, 0.2: 2.0}), diverged]).edge is None
 
 
+@pytest.mark.parametrize(("rate", "edge"), [(0.4, None), (0.01, "high")])
+def test_a_rate_that_was_stopped_bounds_the_optimum(rate: float, edge: str | None) -> None:
+    """A run that was ended early, behind the others, gives no loss, but it shows on which side the optimum is not."""
+    stopped = record(peak_lr=rate, status=Status.STOPPED, loss=None)
+    cell = only_cell([*runs({0.05: 3.0, 0.1: 2.5, 0.2: 2.0}), stopped])
+    assert cell.edge == edge
+    assert rate not in [tried.peak_lr for tried in cell.tried]
+
+
 def test_a_rate_with_a_diverged_seed_is_not_chosen() -> None:
     """What survived of an unstable rate is a favourable sample."""
     shaky = [record(peak_lr=0.2, seed=0, loss=1.0), record(peak_lr=0.2, seed=1, status=Status.DIVERGED, loss=None)]
