@@ -28,7 +28,9 @@ _MLFLOW_STATUS = {
     Status.RUNNING: "RUNNING",
     Status.FINISHED: "FINISHED",
     Status.DIVERGED: "FAILED",
+    Status.OUT_OF_MEMORY: "FAILED",
     Status.FAILED: "FAILED",
+    Status.STOPPED: "KILLED",
     Status.KILLED: "KILLED",
 }
 

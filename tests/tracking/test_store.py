@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord, Status
-from tracking import store
+from tracking import run_writer
 from tracking.paths import ProjectPaths
 from tracking.run_table import read_records
 from tracking.store import ingest
@@ -133,6 +133,7 @@ def test_an_interrupted_ingestion_is_completed(
     """Wherever an ingestion was cut, what was half written is not read, and the next one leaves what one alone had."""
     batch = [made.record(0), made.record(1)]
     with monkeypatch.context() as patch:
+        patch.setattr(run_writer, "LONGEST_TEXT", 0)  # through MLflow's functions
         cut_after(survived, patch)
         with pytest.raises(KeyboardInterrupt):
             ingest(database, made.study, batch)
@@ -140,6 +141,81 @@ def test_an_interrupted_ingestion_is_completed(
     assert ingest(database, made.study, batch) == 2 - survived // 5
     assert read_records(database, made.study, curves=True) == batch
     assert content(database) == untouched(database, made, batch)
+
+
+@pytest.mark.parametrize("statements", range(10))
+def test_an_interrupted_transaction_leaves_nothing(
+    database: ProjectPaths, made: Any, statements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs that are written in bulk, those of a transaction that was cut are not there at all, whole ones are."""
+    import sqlalchemy
+
+    batch = [made.record(0), made.record(1)]
+    monkeypatch.setattr(run_writer, "METRICS_PER_TRANSACTION", 1)  # each run in its own, with five statements
+    left = iter(range(statements))
+
+    def cut(connection: Any, cursor: Any, statement: str, *words: Any) -> None:
+        if statement.startswith(tuple(f"INSERT INTO {table} " for table in TABLES[2:])) and next(left, None) is None:
+            raise KeyboardInterrupt
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", cut)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ingest(database, made.study, batch)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", cut)
+    assert query(database, f"SELECT count(*) FROM runs WHERE experiment_id IN ({EXPERIMENT})") == [(statements // 5,)]
+    assert read_records(database, made.study, curves=True) == batch[: statements // 5]
+    assert ingest(database, made.study, batch) == 2 - statements // 5
+    assert content(database) == untouched(database, made, batch)
+
+
+def test_in_bulk_is_as_through_mlflow(database: ProjectPaths, made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's tables hold the same rows, whichever way runs were written; only the random names differ."""
+    curve = tuple(made.progress(step) for step in range(1, 301))
+    batch = [
+        *(made.record(seed, status=status) for seed, status in enumerate(Status)),
+        made.record(100, curve=curve, tainted=True, budget_core_hours=None),
+        made.record(101, curve=()),
+        made.record(102, status=Status.KILLED, curve=(), outcome=None),
+    ]
+    monkeypatch.setattr(run_writer, "METRICS_PER_TRANSACTION", 100)
+    assert ingest(database, made.study, batch) == len(batch)
+    in_bulk, rows_in_bulk = content(database), run_rows(database)
+    change(database, "UPDATE runs SET lifecycle_stage = 'deleted'")
+    monkeypatch.setattr(run_writer, "LONGEST_TEXT", 0)
+    assert ingest(database, made.study, batch) == len(batch)
+    assert content(database) == in_bulk
+    assert run_rows(database) == rows_in_bulk
+
+
+def run_rows(paths: ProjectPaths) -> list[tuple[Any, ...]]:
+    """Every column of active runs of STUDY and of their last values, the random name taken out."""
+    columns = [name for _, name, *_ in query(paths, "PRAGMA table_info(runs)") if name != "run_uuid"]
+    plain = [f"replace(artifact_uri, run_uuid, '-') AS {name}" if name == "artifact_uri" else name for name in columns]
+    active = f"lifecycle_stage = 'active' AND experiment_id IN ({EXPERIMENT})"
+    latest = query(
+        paths,
+        f"SELECT name, key, l.value, l.timestamp, l.step, l.is_nan FROM latest_metrics AS l JOIN runs "
+        f"USING (run_uuid) WHERE {active}",
+    )
+    return sorted([*query(paths, f"SELECT {', '.join(plain)} FROM runs WHERE {active}"), *latest], key=repr)
+
+
+@pytest.mark.parametrize("kind", ["a tag", "a param"])
+def test_a_text_that_mlflow_would_cut_is_cut(database: ProjectPaths, made: Any, kind: str) -> None:
+    """Texts beyond MLflow's limits go through MLflow's own functions, which cut them."""
+    record: RunRecord = made.record()
+    if kind == "a tag":
+        record = dataclasses.replace(record, device="x" * 9000)
+    else:
+        data = dataclasses.replace(record.trial.data, name="x" * 6100)
+        record = dataclasses.replace(record, trial=dataclasses.replace(record.trial, data=data))
+    assert ingest(database, made.study, [record]) == 1
+    longest = "SELECT max(length(value)) FROM tags WHERE key = 'loglog.device'"
+    if kind == "a param":
+        longest = "SELECT max(length(value)) FROM params WHERE key = 'data'"
+    assert query(database, longest)[0][0] in (6000, 8000)
 
 
 def untouched(database: ProjectPaths, made: Any, batch: list[RunRecord]) -> dict[str, Counter[tuple[Any, ...]]]:
@@ -241,7 +317,7 @@ def test_long_curves_are_written_in_batches(database: ProjectPaths, made: Any, p
     ingest(database, made.study, [record])
     (found,) = read_records(database, made.study, curves=True)
     ((logged,),) = query(database, "SELECT count(*) FROM metrics JOIN runs USING (run_uuid) WHERE experiment_id = 2")
-    assert logged > store.METRICS_PER_BATCH / (2 if points > 200 else 1)
+    assert logged > run_writer.METRICS_PER_BATCH / (2 if points > 200 else 1)
     assert set(found.curve) <= set(record.curve)
     assert (len(found.curve) <= 200, found.curve[-1]) == (True, record.curve[-1])
 
