@@ -100,7 +100,8 @@ def child_pids(pid: int) -> list[int]:
 def compare(killed: ProjectPaths, unbroken: ProjectPaths, study: str) -> Comparison:
     """Returns how journals and runs.sqlite of the killed sweep differ from the journals of the unbroken one."""
     expected = _results(read_journals(unbroken, study))
-    told, stored = _results(read_journals(killed, study)), _results(read_records(killed, study))
+    told = _results(read_journals(killed, study))
+    stored = _results(read_records(killed, study)) if killed.runs_sqlite.exists() else {}
     found = [*told.items(), *stored.items()]
     changed = {trial_id for trial_id, result in found if expected.get(trial_id) != result}
     lost = expected.keys() - (told.keys() & stored.keys())

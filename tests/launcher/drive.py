@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from launcher import ingestion, sweep
-from launcher.request import LocalCluster, Request
+from launcher import ingestion, slurm_backend, sweep
+from launcher.request import CLUSTERS, InlineCluster, LocalCluster, RayCluster, Request, SlurmCluster
 from sweeps.budget import Budget
 from sweeps.errors import StudyError
 from sweeps.study import Study
@@ -21,18 +21,30 @@ def request_of(words: list[str], make_study: Callable[..., Study]) -> Request:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--budget", default="100k")
     parser.add_argument("--data", default="fake")
+    parser.add_argument("--cluster", choices=sorted(CLUSTERS), default="local")
+    parser.add_argument("--address", help="of an existing Ray")
+    parser.add_argument("--spend", type=float)
+    parser.add_argument("--patience", type=float, default=1.0, help="how long Slurm's dead jobs are waited for [s]")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--journals-only", action="store_true", help="no MLflow and no fit, which take seconds")
+    parser.add_argument("--ingest-every", type=float, default=ingestion.INTERVAL_S, help="seconds between ingestions")
     args = parser.parse_args(words)
+    ingestion.INTERVAL_S = args.ingest_every
     if args.journals_only:
-        sweep.ingest_ended = ingestion.ingest_ended = lambda paths, study: 0
+        sweep.ingest_ended = ingestion.ingest_ended = lambda paths, study, **_: 0
         sweep._fit = lambda sweep, answer: 0
+    slurm_backend.GRACE_S = args.patience
+    clusters = {
+        "local": LocalCluster(workers=args.workers),
+        "slurm": SlurmCluster(time_min=10),
+        "ray": RayCluster(address=args.address, max_workers=args.workers),
+    }
     study = make_study(*args.models, epochs=tuple(args.epochs), seeds=args.seeds, data=args.data)
     return Request(
         study=study,
         budget=Budget.parse(args.budget, hardware=study.hardware.name),
-        spend_cap_core_hours=None,
-        cluster=LocalCluster(workers=args.workers),
+        spend_cap_core_hours=args.spend,
+        cluster=clusters.get(args.cluster, InlineCluster()),
         json=args.json,
     )
 
