@@ -18,6 +18,8 @@ from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
 from sweeps.trial import cohort_of
 from tracking.paths import ProjectPaths
+from tracking.remote_stores import check_tracking_uri
+from tracking.store import store_name
 
 INCOMPLETE, INTERRUPTED = 1, 130
 """Exit codes: runs failed or were left; somebody pressed Ctrl-C."""
@@ -59,6 +61,7 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
     sweep = _Sweep(request=request, paths=paths, trainer=trainer)
     answer: dict[str, Any] = {"study": sweep.study, "budget_core_hours": request.budget.core_hours}
     try:
+        check_tracking_uri(request.tracking_uri)
         plan = sweep.plan(sweep.records())
         _show_plan(sweep, plan)
         with driver_lock(paths.study_dir(sweep.study), sweep.study):
@@ -148,7 +151,8 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
     if not sweep.request.json:
         code = fit(words)
         # The fit has just said where its report and figures are.
-        sweep.say(f"every run: {sweep.paths.runs_sqlite} (look at it with: make ui)")
+        where = store_name(sweep.paths, sweep.request.tracking_uri)
+        sweep.say(f"every run: {where}" + ("" if sweep.request.tracking_uri else " (look at it with: make ui)"))
         return code
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         code = fit([*words, "--json"])

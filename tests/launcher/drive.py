@@ -24,6 +24,8 @@ def request_of(words: list[str], make_study: Callable[..., Study]) -> Request:
     parser.add_argument("--cluster", choices=sorted(CLUSTERS), default="local")
     parser.add_argument("--address", help="of an existing Ray")
     parser.add_argument("--spend", type=float)
+    parser.add_argument("--max-queued", type=int, default=5000)
+    parser.add_argument("--single", action="store_true", help="one trial a job")
     parser.add_argument("--patience", type=float, default=1.0, help="how long Slurm's dead jobs are waited for [s]")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--journals-only", action="store_true", help="no MLflow and no fit, which take seconds")
@@ -36,7 +38,7 @@ def request_of(words: list[str], make_study: Callable[..., Study]) -> Request:
     slurm_backend.GRACE_S = args.patience
     clusters = {
         "local": LocalCluster(workers=args.workers),
-        "slurm": SlurmCluster(time_min=10),
+        "slurm": SlurmCluster(time_min=10, max_queued=args.max_queued, trials_per_job=1 if args.single else None),
         "ray": RayCluster(address=args.address, max_workers=args.workers),
     }
     study = make_study(*args.models, epochs=tuple(args.epochs), seeds=args.seeds, data=args.data)
