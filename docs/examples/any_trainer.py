@@ -34,8 +34,8 @@ def sample(images: int, *seeds: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 # ---- the model: its size is that of the trial's shape ---------------------------------------------------------------
-width = max(8, trial["params"] // 20)
-frozen = np.random.default_rng([trial["seed"], 1]).normal(size=(4, width))
+width = round(trial["params"] ** 0.5)
+frozen = np.random.default_rng([trial["seed"], 1]).normal(size=(width, 4)).T
 
 
 def features(inputs: np.ndarray) -> np.ndarray:
@@ -56,9 +56,10 @@ if saved.exists():
         weights, step, train_loss = state["weights"], int(state["step"]), float(state["train_loss"])
 while step < trial["steps"]:
     inputs, wanted = sample(trial["batch_images"], trial["seed"], 2, step)
-    errors = features(inputs) @ weights - wanted
+    known = features(inputs)
+    errors = known @ weights - wanted
     rate = trial["peak_lr"] * (1 - step / trial["steps"])
-    weights -= rate * features(inputs).T @ errors / len(errors)
+    weights -= rate * known.T @ errors / len(errors)
     step, train_loss = step + 1, float(np.mean(errors**2) / 2)
     if stops or step % 1000 == 0:
         np.savez(saved.with_suffix(".new.npz"), weights=weights, step=step, train_loss=train_loss)
