@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -142,3 +144,28 @@ def follow() -> Callable[..., list[Event]]:
         raise AssertionError(f"no end after {len(events)} events, the last of which are {events[-3:]}")
 
     return poll
+
+
+@pytest.fixture
+def drive(paths: ProjectPaths) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts a driver in a process group of its own, as a terminal does; what is left of it is killed at the end."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, report_s: float = 0.0) -> "subprocess.Popen[str]":
+        environment = {**os.environ, "LOGLOG_ROOT": str(paths.root), "FAKE_REPORT_S": str(report_s)}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, str(HERE / "drive.py"), *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
