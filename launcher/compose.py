@@ -45,6 +45,9 @@ POSITIVE = (
 )
 """Settings of clusters with which nothing runs when they are zero."""
 
+FREE_TEXT = ("pick", "trainer.command", "tracking.uri")
+"""Settings whose values are a person's own text."""
+
 NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
 """Keys that would contradict a pick file."""
 
@@ -71,8 +74,7 @@ def with_study_of_pick(words: Sequence[str]) -> list[str]:
     A study is a whole tree of settings, so it must be known before Hydra composes.
     """
     pick, study = "pick=", "study="
-    # Quoted, since Hydra's grammar would trip over brackets, commas and equals signs of a path.
-    quoted = [f"{pick}{_quoted(word.removeprefix(pick))}" if word.startswith(pick) else word for word in words]
+    quoted = [_quoted(word) for word in words]
     paths = [word.removeprefix(pick) for word in words if word.startswith(pick)]
     if not paths or any(word.startswith(study) for word in words):
         return quoted
@@ -87,8 +89,15 @@ def with_study_of_pick(words: Sequence[str]) -> list[str]:
     return [*quoted, f"{study}{name}"]
 
 
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", r"\'") + "'"
+def _quoted(word: str) -> str:
+    """Returns a word whose value is a path, an address or a command line in quotes, which people leave out.
+
+    Hydra's grammar would trip over their brackets, commas and equals signs.
+    """
+    key, _, value = word.partition("=")
+    if key not in FREE_TEXT or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
+        return word
+    return f"{key}='" + value.replace("'", r"\'") + "'"
 
 
 def action_of(config: DictConfig) -> str:

@@ -15,6 +15,7 @@ from launcher.request import LocalCluster, RayCluster, Request, SlurmCluster
 from launcher.requests_file import take
 from launcher.spending import SpendLedger
 from launcher.tally import Tally
+from sweeps.errors import StudyError
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
 from sweeps.wall_time import Speeds, with_wall_hours
@@ -84,6 +85,13 @@ def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -
         return order
     from launcher.command_trainer import check_command
 
+    hosts = getattr(request.cluster, "nodes", 1) * getattr(request.cluster, "hosts", 1)
+    if hosts > 1:
+        raise StudyError(
+            f"trainer=command starts one program a trial, but cluster={request.cluster.name} is set to {hosts} hosts a "
+            "trial, each of which would start one in the same folder; ask for one (try: cluster.nodes=1), and let the "
+            "program reach its other devices by itself"
+        )
     return dataclasses.replace(order, trainer=COMMAND_TRAINER, command=check_command(request.trainer.command or ""))
 
 
