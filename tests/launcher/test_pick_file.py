@@ -190,7 +190,7 @@ def test_a_sweep_of_picks_trains_what_the_grid_has_not(
 ) -> None:
     """A cell of the grid that is recorded is not trained again as a pick, nor a pick when it is typed twice."""
     for module, name in ((sweep, "ingest_ended"), (ingestion, "ingest_ended"), (sweep, "_fit")):
-        monkeypatch.setattr(module, name, lambda *_: 0)  # MLflow and the fit take seconds
+        monkeypatch.setattr(module, name, lambda *_, **__: 0)  # MLflow and the fit take seconds
     trained: list[list[str]] = []
     picks = f"pick={pick_file(tmp_path, WRITTEN + SMALL)}"
     for words in (["budget=1k", "model=scale/f0", "peak_lr=0.2", "study.epochs=[0.25,0.5]"], [picks], [picks]):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher import ray_seat
+from launcher import ray_connection, ray_seat
 from launcher.backend import Ended, Event, Lost, Moved, Order, Started, Task
+from launcher.mailbox import Inbox, write_batch
 from launcher.ray_backend import RayBackend, cell_of
 from launcher.ray_connection import needs_of
 from launcher.ray_tape import CANCELLED, News, Slip, Tape, is_marked, mark
@@ -72,6 +74,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from launcher.backend import Ended, Order, Started
+from launcher.mailbox import Inbox, write_batch
 from launcher.mailbox import Inbox, write_batch
 from launcher.ray_backend import RayBackend
 from launcher.request import RayCluster
@@ -240,12 +243,13 @@ def test_cells(make_tasks: MakeTasks) -> None:
 
 
 HANGING = """
-from launcher import ray_seat
+from launcher import ray_connection, ray_seat
 ray_seat.HANG_GRACE_S = 0.5
 ray_seat.Seat().run({folder!r}, 0)
 """
 
 
+@pytest.mark.real
 def test_hanging_trial(make_tasks: MakeTasks, make_order: MakeOrder, paths: ProjectPaths, further: None) -> None:
     """A trial that does not end at its limit is told as lost and ends with its process; its pack is not begun again."""
     (task,) = make_tasks()
@@ -293,16 +297,29 @@ def test_something_else_listens(scheme: str, paths: ProjectPaths, make_order: Ma
 def test_own_ray_is_silent_and_leaves_nothing(
     make_tasks: MakeTasks, paths: ProjectPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Ray of the command's own says nothing, writes nothing into the home, and is gone with the command."""
+    """A Ray of the command's own says nothing, not even of actors that die, writes nothing into the home, and is gone with the command."""
     (home := tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(home))
-    code = driver_code(paths, make_tasks(seeds=4), None)
+    code = driver_code(paths, (*make_tasks(seeds=3), *make_tasks("deadly_once")), None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(read_journals(paths, "small")) == 4
     assert not list(home.iterdir())
     assert not (paths.study_dir("small") / "ray").exists() or not list((paths.study_dir("small") / "ray").iterdir())
     wait_for_death(workers_of(paths, 4))
+
+
+def test_folders_of_killed_drivers_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray of our own takes away the files of those whose drivers were killed, and leaves living ones theirs."""
+    monkeypatch.setattr(ray_connection, "FOLDER", f"loglog-test-{os.getpid()}-")
+    living, lock = ray_connection._make_folder()
+    dead, its_lock = ray_connection._make_folder()
+    os.close(its_lock)
+    newest, newest_lock = ray_connection._make_folder()
+    assert living.exists() and newest.exists() and not dead.exists()
+    for folder, descriptor in ((living, lock), (newest, newest_lock)):
+        os.close(descriptor)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.real
