@@ -297,7 +297,7 @@ def test_something_else_listens(scheme: str, paths: ProjectPaths, make_order: Ma
 def test_own_ray_is_silent_and_leaves_nothing(
     make_tasks: MakeTasks, paths: ProjectPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Ray of the command's own says nothing, not even of actors that die, writes nothing into the home, and is gone with the command."""
+    """Our own Ray says nothing, not even of dead actors, writes nothing into the home, and goes with the command."""
     (home := tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(home))
     code = driver_code(paths, (*make_tasks(seeds=3), *make_tasks("deadly_once")), None)
