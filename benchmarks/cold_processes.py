@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 
 from result_file import Figure, write_result
 
-from launcher.local import usable_cores
+from launcher.work.worker_environment import usable_cores
 from sweeps.pricing import price_trial
 from sweeps.record import RunRecord, Status
 from tracking.journal import read_journals, start_attempt
@@ -124,7 +124,7 @@ def train_one(args: argparse.Namespace) -> None:
     """Trains one trial in this process, which was started for it, and writes what it took."""
     if args.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {args.core})
-    from launcher.compose import compose
+    from launcher.settings.compose import compose
 
     words = [f"study={STUDY}", "budget=1M", f"model=scale/{args.model}", f"epochs={args.epochs}"]
     request = compose([*words, f"peak_lr={args.peak_lr}", f"seed={args.seed}"])

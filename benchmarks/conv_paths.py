@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from result_file import Figure, write_result
 
-from launcher.compose import compose
+from launcher.settings.compose import compose
 from sweeps.study import Model, Study
 from training import step as step_module
 from training.data import open_source

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 
 from result_file import Figure, write_result
 
-from launcher.ingestion import ingest_ended
+from launcher.drive.ingestion import ingest_ended
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status

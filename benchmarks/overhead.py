@@ -19,9 +19,9 @@ sys.path[:0] = [str(CHECKOUT / "benchmarks"), str(CHECKOUT), str(TESTS)]
 
 from result_file import Figure, write_result  # noqa: E402 -- found by the line above, however this file is called
 
-from launcher.backend import Backend, Broken, Ended, Event, Lost, Order, Refused, Started, Task  # noqa: E402
-from launcher.open_backend import open_backend  # noqa: E402
-from launcher.request import ClusterSpec, LocalCluster, RayCluster, SlurmCluster  # noqa: E402
+from launcher.contract.backend import Backend, Broken, Ended, Event, Lost, Order, Refused, Started, Task  # noqa: E402
+from launcher.drive.open_backend import open_backend  # noqa: E402
+from launcher.settings.request import ClusterSpec, LocalCluster, RayCluster, SlurmCluster  # noqa: E402
 from sweeps.grid import Grid  # noqa: E402
 from sweeps.pricing import price_trial  # noqa: E402
 from sweeps.study import Study  # noqa: E402
@@ -35,7 +35,7 @@ WARM_UP = 4
 
 def ten_step_tasks(cells: int) -> tuple[Study, list[Task]]:
     """Returns so many trials of ten steps each, of the scale model's smallest net."""
-    from launcher.compose import compose
+    from launcher.settings.compose import compose
 
     request = compose(["budget=1M", "model=scale/f0", "epochs=1", "peak_lr=0.1", f"seeds={cells + WARM_UP}"])
     data, batch = request.study.data, request.study.batch_images[0]
@@ -157,9 +157,8 @@ def slurm_figures(packs: int) -> list[Figure]:
     """Returns how long an array of our packs takes against one whose tasks only start Python and import the same."""
     with private_slurm() as slurm:
         ours_s, _ = time_packs(SlurmCluster(time_min=10), packs)
-        python = (
-            f"{shlex.quote(sys.executable)} -c 'import submitit, numpy, fake_trainer, launcher.desk, tracking.journal'"
-        )
+        imports = "import submitit, numpy, fake_trainer, launcher.work.desk, tracking.journal"
+        python = f"{shlex.quote(sys.executable)} -c '{imports}'"
         words = ["sbatch", "--wait", "--output", "/dev/null", f"--array=0-{packs - 1}", "--cpus-per-task=1"]
         begun_s = time.monotonic()
         slurm.run(*words, "--wrap", f"srun {python}")

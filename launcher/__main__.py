@@ -11,8 +11,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from launcher import schema
-from launcher.compose import (
+from launcher.settings import schema
+from launcher.settings.compose import (
     CONFIG_DIR,
     CONFIG_NAME,
     action_of,
@@ -22,8 +22,8 @@ from launcher.compose import (
     request_from,
     with_study_of_pick,
 )
-from launcher.config_errors import READING_ERRORS, explain
-from launcher.request import Request
+from launcher.settings.config_errors import READING_ERRORS, explain
+from launcher.settings.request import Request
 from sweeps.errors import StudyError
 from sweeps.plan import make_plan
 from sweeps.study import Model
@@ -101,7 +101,7 @@ def _job(config: DictConfig) -> Job:
 
 def show_plan(request: Request) -> int:
     """Prints the plan of a request, counting what is recorded already; returns the exit code."""
-    from launcher.plan_table import make_console, plan_as_json, print_plan
+    from launcher.show.plan_table import make_console, plan_as_json, print_plan
     from tracking.ledger import load_records
     from tracking.paths import project_paths
 
@@ -116,7 +116,7 @@ def show_plan(request: Request) -> int:
 
 def sweep(request: Request) -> int:
     """Runs the sweep of a request; returns the exit code."""
-    from launcher.sweep import run_sweep
+    from launcher.drive.sweep import run_sweep
     from tracking.paths import project_paths
 
     return run_sweep(request, project_paths())
@@ -124,7 +124,7 @@ def sweep(request: Request) -> int:
 
 def attend(action: str, study: str, *, as_json: bool) -> int:
     """Looks at a study or has a word with its driver; returns the exit code."""
-    from launcher import attend as attending
+    from launcher.attend import attending
     from tracking.paths import project_paths
 
     acts = {
@@ -138,8 +138,8 @@ def attend(action: str, study: str, *, as_json: bool) -> int:
 
 def show_models(models: tuple[Model, ...], data: DataSpec, *, as_json: bool) -> int:
     """Prints every architecture at full size; returns the exit code."""
-    from launcher.model_table import models_as_json, print_models
-    from launcher.plan_table import make_console
+    from launcher.show.model_table import models_as_json, print_models
+    from launcher.show.plan_table import make_console
 
     if as_json:
         _print_json(models_as_json(models, data))

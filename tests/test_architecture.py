@@ -15,9 +15,16 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 ROOMS = ("sweeps", "tracking", "training", "analysis", "launcher")
 HEAVY = ("jax", "ray", "mlflow", "submitit", "hydra", "omegaconf", "matplotlib", "scipy.stats", "optax", "orbax")
-KNOW_HYDRA = {f"launcher.{name}" for name in ("compose", "schema", "config_errors", "__main__")}
-NOT_IMPORTED_BY_PEOPLE = ("launcher.worker",)
-"""What only worker processes import: training, and with it JAX."""
+KNOW_HYDRA = {
+    "launcher.__main__",
+    *(f"launcher.settings.{name}" for name in ("compose", "schema", "config_errors")),
+}
+NOT_IMPORTED_BY_PEOPLE = (
+    "launcher.work.worker",
+    "launcher.on_slurm.slurm_job",
+    *(f"launcher.on_ray.{name}" for name in ("ray_trainable", "plan_searcher", "pack_scheduler", "asha_by_cell")),
+)
+"""What only jobs and workers import: training, and with it JAX; submitit; Ray."""
 
 FILE_CAP, FUNCTION_CAP = 400, 60
 RECIPES = (("training/loop.py", "train"),)

@@ -690,7 +690,7 @@ def test_the_site_file_composes(tmp_path: Path) -> None:
     _cluster_keys()
     from hydra import compose, initialize_config_dir
 
-    from launcher import schema
+    from launcher.settings import schema
 
     shutil.copytree(CHECKOUT / "conf", tmp_path / "conf")
     shutil.copy(DEPLOY / "slurm" / "mysite.yaml", tmp_path / "conf" / "cluster" / "mysite.yaml")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend import Backend, Ended, Event, Order, Task
-from launcher.open_backend import open_backend
-from launcher.request import ClusterSpec, InlineCluster, LocalCluster, RayCluster, SlurmCluster
+from launcher.contract.backend import Backend, Ended, Event, Order, Task
+from launcher.drive.open_backend import open_backend
+from launcher.settings.request import ClusterSpec, InlineCluster, LocalCluster, RayCluster, SlurmCluster
 from sweeps.pricing import price_trial
 from sweeps.study import Study
 from sweeps.trial import Trial
@@ -107,7 +107,7 @@ def cluster_spec(backend_name: str, request: pytest.FixtureRequest, monkeypatch:
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     # The disk is this machine's own: events of a dead job are not long under way.
-    monkeypatch.setattr("launcher.slurm_backend.GRACE_S", 1.0)
+    monkeypatch.setattr("launcher.on_slurm.slurm_backend.GRACE_S", 1.0)
     return dataclasses.replace(spec, address=cluster.address) if isinstance(spec, RayCluster) else spec
 
 

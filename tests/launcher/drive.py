@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from launcher import ingestion, slurm_backend, sweep
-from launcher.request import CLUSTERS, InlineCluster, LocalCluster, RayCluster, Request, SlurmCluster
+from launcher.drive import ingestion, sweep
+from launcher.on_slurm import slurm_backend
+from launcher.settings.request import CLUSTERS, InlineCluster, LocalCluster, RayCluster, Request, SlurmCluster
 from sweeps.budget import Budget
 from sweeps.errors import StudyError
 from sweeps.study import Study

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backend import Backend, Ended, Event, Lost, Moved, Order, Refused, Started, Task
-from launcher.open_backend import open_backend
-from launcher.request import LocalCluster
+from launcher.contract.backend import Backend, Ended, Event, Lost, Moved, Order, Refused, Started, Task
+from launcher.drive.open_backend import open_backend
+from launcher.settings.request import LocalCluster
 from sweeps.record import Status
 from tracking.journal import read_journals
 from tracking.paths import ProjectPaths

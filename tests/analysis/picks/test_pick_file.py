@@ -10,7 +10,7 @@ from analysis.options import FitOptions
 from analysis.picks.pick_file import write_picks
 from analysis.result import Pick, ScalingFit
 from analysis.study_fit import fit_study
-from launcher.pick_file import read_pick_file
+from launcher.settings.pick_file import read_pick_file
 from sweeps.errors import StudyError
 from tests.analysis.synthetic import budgets_of_surface, study_points, study_records, table
 

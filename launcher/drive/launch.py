@@ -1,0 +1,149 @@
+"""Puts one sweep in motion: back end, ingester, display, ledger and the loop, for the pending trials of a plan."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+from launcher.contract.backend import TRAINER, Backend, Order, Task
+from launcher.drive.driver_note import DriverNote, NoteKeeper, host_name
+from launcher.drive.ingestion import Ingestion
+from launcher.drive.open_backend import open_backend
+from launcher.drive.reconcile import Settlement, Surroundings, pending_packs, run
+from launcher.drive.requests_file import take
+from launcher.drive.spending import SpendLedger
+from launcher.settings.request import LocalCluster, RayCluster, Request, SlurmCluster
+from launcher.show.progress import open_view
+from launcher.show.tally import Tally
+from sweeps.errors import StudyError
+from sweeps.plan import Plan
+from sweeps.record import RunRecord
+from sweeps.wall_time import Speeds, with_wall_hours
+from tracking.code_version import code_version
+from tracking.journal import read_record
+from tracking.paths import ProjectPaths
+
+COMMAND_TRAINER = "launcher.work.command_trainer:train"
+HANG_FACTOR, HANG_FREE_S = 10.0, 900.0
+"""An attempt that takes so much longer than predicted, and so long on top, is taken to hang."""
+
+
+def launch(
+    request: Request,
+    paths: ProjectPaths,
+    plan: Plan,
+    records: Sequence[RunRecord],
+    *,
+    trainer: str = TRAINER,
+    say: Callable[[str], None] = lambda text: None,
+) -> Settlement:
+    """Returns what became of the pending trials of a plan, once MLflow knows all that ended.
+
+    Raises:
+        SweepStopped: the sweep cannot go on.
+        StudyError: the user has to mend something.
+    """
+    order = order_of(request, paths, trainer=trainer)
+    packs = timed_packs(request, plan, records)
+    pending = [task for pack in packs for task in pack]
+    settled = sum(cell.settled_runs for cell in plan.cells)
+    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
+    ledger = SpendLedger(request.spend_cap_core_hours, records)
+    study_dir = paths.study_dir(request.study.name)
+    take(study_dir)  # what was asked of an earlier driver is no business of this one
+    with (
+        Ingestion(paths, request.study.name, tracking_uri=request.tracking_uri) as ingestion,
+        open_backend(request.cluster, order, asha=request.asha) as backend,
+    ):
+        if underway := len(backend.underway()):
+            say(f"going on with {underway} runs that an earlier command has queued or started")
+        with open_view(tally, is_silent=request.json) as view:
+            keeper = NoteKeeper(study_dir, _first_note(request, tally, ledger))
+            around = Surroundings(
+                tally=tally,
+                view=view,
+                ledger=ledger,
+                on_settled=ingestion.settle,
+                known=functools.partial(read_record, paths, request.study.name),
+                asked=functools.partial(take, study_dir),
+                on_turn=lambda: _note(keeper, tally, ledger, backend),
+            )
+            return run(packs, backend, around)
+
+
+def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -> Order:
+    """Returns what all tasks of the request share; raises StudyError where the user's program cannot be started."""
+    order = Order(
+        paths=paths,
+        study=request.study.name,
+        budget_core_hours=request.budget.core_hours,
+        code_version=code_version(),
+        trainer=trainer,
+        is_code_pinned=True,
+    )
+    if request.trainer.name != "command":
+        return order
+    from launcher.work.command_trainer import check_command
+
+    hosts = getattr(request.cluster, "nodes", 1) * getattr(request.cluster, "hosts", 1)
+    if hosts > 1:
+        raise StudyError(
+            f"trainer=command starts one program a trial, but cluster={request.cluster.name} is set to {hosts} hosts a "
+            "trial, each of which would start one in the same folder; ask for one (try: cluster.nodes=1), and let the "
+            "program reach its other devices by itself"
+        )
+    return dataclasses.replace(order, trainer=COMMAND_TRAINER, command=check_command(request.trainer.command or ""))
+
+
+def timed_packs(request: Request, plan: Plan, records: Sequence[RunRecord]) -> list[tuple[Task, ...]]:
+    """Returns the pending packs of a plan with what is known of their time; single trials where rates compete."""
+    speeds, cores = Speeds.of(records), cores_per_trial(request)
+
+    def timed(task: Task) -> Task:
+        cost = with_wall_hours(task.cost, task.trial, speeds=speeds, hardware=request.study.hardware, cores=cores)
+        limit_s = None if cost.wall_hours is None else HANG_FREE_S + HANG_FACTOR * 3600.0 * cost.wall_hours
+        return dataclasses.replace(task, cost=cost, limit_s=limit_s)
+
+    return [tuple(map(timed, pack)) for pack in pending_packs(plan)]
+
+
+def cores_per_trial(request: Request) -> int | None:
+    """Returns how many cores of the study's hardware one trial gets; None where the cluster does not say."""
+    match request.cluster:
+        case SlurmCluster() as slurm:
+            return slurm.nodes * (slurm.gpus or slurm.cpus)
+        case RayCluster() as ray:
+            return max(1, round(ray.hosts * (ray.tpus or ray.gpus or ray.cpus)))
+        case LocalCluster():
+            return 1
+        case _:
+            return None
+
+
+def _first_note(request: Request, tally: Tally, ledger: SpendLedger) -> DriverNote:
+    return DriverNote(
+        beat=0,
+        pid=os.getpid(),
+        host=host_name(),
+        cluster=request.cluster.name,
+        budget_core_hours=request.budget.core_hours,
+        spend_cap_core_hours=request.spend_cap_core_hours,
+        runs=tally.runs,
+        done=tally.done,
+        total_core_hours=tally.core_hours,
+        reserved_core_hours=ledger.reserved_core_hours,
+        spent_core_hours=ledger.spent_core_hours,
+        eta_s=None,
+    )
+
+
+def _note(keeper: NoteKeeper, tally: Tally, ledger: SpendLedger, backend: Backend) -> None:
+    keeper.update(
+        runs=tally.runs,
+        done=tally.done,
+        total_core_hours=tally.core_hours,
+        reserved_core_hours=ledger.reserved_core_hours,
+        spent_core_hours=ledger.spent_core_hours,
+        eta_s=tally.eta_s(),
+        silence=getattr(backend, "silence", None),
+    )

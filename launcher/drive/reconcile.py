@@ -1,0 +1,290 @@
+"""The reconcile loop: desired trials minus recorded ones are submitted and followed until none is owed."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from launcher.contract.backend import Backend, Broken, Ended, Event, Held, Lost, Moved, Paused, Refused, Started, Task
+from launcher.drive.requests_file import Ask
+from launcher.drive.retries import GIVE_UP_AFTER, Retries
+from launcher.drive.spending import SpendLedger
+from launcher.show.progress import View, last_line
+from launcher.show.tally import Tally
+from sweeps.budget import format_core_hours
+from sweeps.errors import StudyError
+from sweeps.plan import Pack, Plan
+from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
+
+COMMON_CAUSE_TRIALS = 3
+"""So many trials, the first ones, failing with the same last line have one cause: the sweep stops."""
+HELD_WAIT_S = 1.0
+MAX_HELD_WAITS = 60
+"""So long a journal that a foreign process writes is waited for."""
+POLL_S = 0.5
+LOG_TAIL_LETTERS = 2000
+
+
+class SweepStopped(Exception):
+    """The sweep cannot go on; its text is for the person at the keyboard."""
+
+
+class SweepCancelled(SweepStopped):
+    """Somebody has typed make stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settlement:
+    """What became of the pending trials of a plan."""
+
+    finished: int
+    diverged: int
+    stopped: int = 0
+    """Ended early, since other learning rates of their cell were ahead."""
+    out_of_memory: tuple[str, ...] = ()
+    """Names of the trials that do not fit where they ran."""
+    failed: tuple[str, ...]
+    """Names of the trials that raised an exception at every attempt."""
+    left: tuple[str, ...]
+    """A line for each trial left to the next command, with the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the loop is told about and tells, besides the back end."""
+
+    tally: Tally
+    view: View
+    ledger: SpendLedger
+    on_settled: Callable[[str], None]
+    """Called with the id of each trial that needs no further attempt; must not wait."""
+    known: Callable[[str], RunRecord | None]
+    """What the journals say now of a trial, by its id."""
+    asked: Callable[[], set[Ask]] = set[Ask]
+    """What other terminals ask."""
+    on_turn: Callable[[], None] = lambda: None
+    """Called at every turn of the loop."""
+
+
+def pending_packs(plan: Plan) -> tuple[tuple[Task, ...], ...]:
+    """Returns the pending trials of the plan as priced tasks, pack by pack, dearest first."""
+    return tuple(_tasks(plan, pack) for pack in plan.packs())
+
+
+def _tasks(plan: Plan, pack: Pack) -> tuple[Task, ...]:
+    return tuple(Task(trial=trial, cost=plan.cost(trial)) for trial in pack.trials)
+
+
+def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings) -> Settlement:
+    """Returns once every task is settled or given up.
+
+    Raises:
+        SweepStopped: the first trials failed of one cause, the back end cannot run anything, or somebody said stop;
+            nothing is queued or runs any more.
+        StudyError: the user has to mend something first; likewise.
+    """
+    loop = _Loop(packs, backend, around)
+    try:
+        loop.begin()
+        while loop.is_owed:
+            loop.turn()
+    except (SweepStopped, StudyError):
+        backend.stop()
+        raise
+    return loop.settlement()
+
+
+class _Loop:
+    """The state of one reconciliation."""
+
+    def __init__(self, packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings) -> None:
+        self._backend, self._around, self._packs = backend, around, packs
+        self._tasks = {task.trial.id: task for pack in packs for task in pack}
+        self._owed = dict(self._tasks)
+        self._jobs: dict[str, str] = {}
+        self._raised: dict[str, int] = {}
+        self._retries = Retries()
+        self._held: dict[str, tuple[int, float]] = {}
+        self._failures: dict[str, str] = {}
+        self._has_started = False
+        self._counts = {Status.FINISHED: 0, Status.DIVERGED: 0, Status.STOPPED: 0}
+        self._out_of_memory: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._left: dict[str, str] = {}
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether a trial is still to be settled."""
+        return bool(self._owed)
+
+    def begin(self) -> None:
+        """Hands all packs in, as far as the cap allows; what runs already for an earlier driver comes first."""
+        underway = {task.trial.id: task for task in self._backend.underway()}
+        self._around.ledger.reserve(tuple(underway.values()), is_underway=True)
+        for trial_id, task in underway.items():
+            self._tasks.setdefault(trial_id, task)
+        for pack in self._packs:
+            self._submit(pack)
+
+    def turn(self) -> None:
+        """Waits for events, at most POLL_S, and acts on them."""
+        events = self._backend.poll(POLL_S)
+        for event in events:
+            self._take(event)
+        if (self._held or self._retries) and not events:
+            time.sleep(POLL_S if self._held else 0.05)  # a back end with nothing to do answers at once
+        self._retry_held()
+        due = [self._owed[trial_id] for trial_id in self._retries.due() if trial_id in self._owed]
+        for task in due:
+            self._submit((task,))
+        asked = self._around.asked()
+        if Ask.STOP in asked:
+            raise SweepCancelled(
+                "stopped by make stop: nothing is queued or runs any more; every record and checkpoint is kept, and "
+                "the same command goes on from here"
+            )
+        if Ask.RETRY in asked:
+            self._give_another_go()
+        self._around.on_turn()
+
+    def settlement(self) -> Settlement:
+        """Returns what became of the trials so far."""
+        return Settlement(
+            finished=self._counts[Status.FINISHED],
+            diverged=self._counts[Status.DIVERGED],
+            stopped=self._counts[Status.STOPPED],
+            out_of_memory=tuple(self._out_of_memory.values()),
+            failed=tuple(self._failed.values()),
+            left=tuple(self._left.values()),
+        )
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        """Hands tasks in, their price reserved; those that the cap does not hold are left, the dearest seeds first."""
+        allowed: list[Task] = []
+        for task in tasks:
+            if self._around.ledger.reserve((task,)):
+                allowed.append(task)
+            else:
+                cap = format_core_hours(self._around.ledger.cap_core_hours or 0.0)
+                self._leave(task.trial.id, f"past the spend cap of {cap} core-hours")
+        if allowed:
+            job = self._backend.submit(tuple(allowed))
+            self._jobs.update((task.trial.id, job) for task in allowed)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Refused):
+            raise StudyError(event.message)
+        if isinstance(event, Broken):
+            raise SweepStopped(f"no worker can be started: {event.reason}")
+        task = self._tasks.get(event.trial_id)
+        if task is None:
+            return
+        self._around.ledger.take(event, task)
+        if event.trial_id not in self._owed:
+            return  # of an earlier driver's job, or told twice
+        self._around.tally.take(event)
+        self._act(event)
+        self._around.view.show(event)
+
+    def _act(self, event: Started | Moved | Ended | Paused | Lost | Held) -> None:
+        match event:
+            case Started():
+                self._has_started = True
+            case Moved():
+                self._retries.progress(event.trial_id, event.progress.step)
+            case Ended():
+                self._end(event.trial_id, event.outcome)
+            case Lost():
+                self._lose(event)
+            case Held():
+                waits, _ = self._held.get(event.trial_id, (0, 0.0))
+                self._held[event.trial_id] = (waits + 1, time.monotonic())
+            case Paused():
+                pass
+
+    def _end(self, trial_id: str, outcome: Outcome) -> None:
+        if outcome.status in self._counts:
+            self._counts[outcome.status] += 1
+            self._settle(trial_id, outcome)
+            return
+        if outcome.status is Status.OUT_OF_MEMORY:
+            self._out_of_memory[trial_id] = self._owed[trial_id].trial.name
+            self._settle(trial_id, outcome)
+            return
+        self._failures[trial_id] = outcome.error or f"ended as {outcome.status.value} without a reason"
+        self._stop_on_common_cause()
+        raised = self._raised[trial_id] = self._raised.get(trial_id, 0) + 1
+        if raised < MAX_ATTEMPTS:
+            self._submit((self._owed[trial_id],))
+            return
+        self._failed[trial_id] = self._owed[trial_id].trial.name
+        self._settle(trial_id, outcome)
+
+    def _stop_on_common_cause(self) -> None:
+        traces = list(self._failures.values())
+        causes = {last_line(trace) for trace in traces}
+        if len(traces) >= COMMON_CAUSE_TRIALS and len(causes) == 1 and not any(self._counts.values()):
+            raise SweepStopped(
+                f"the first {len(traces)} runs all failed with {causes.pop()!r}, so the sweep stopped. The trace of "
+                f"one of them:\n\n{traces[0].rstrip()}\n\nMend the cause and type the same command again."
+            )
+
+    def _lose(self, event: Lost) -> None:
+        known = self._around.known(event.trial_id)
+        if known is not None and known.is_settled:  # it died between the last line of its journal and telling so
+            self._settle(event.trial_id, known.outcome)
+            return
+        if self._retries.lose(event.trial_id):
+            return
+        self._stop_where_nothing_starts(event)
+        self._leave(event.trial_id, f"{GIVE_UP_AFTER} workers died under it ({event.reason})")
+
+    def _stop_where_nothing_starts(self, event: Lost) -> None:
+        if self._has_started or self._retries.given_up < min(COMMON_CAUSE_TRIALS, len(self._tasks)):
+            return
+        printed = self._backend.logs(self._jobs[event.trial_id]).rstrip()[-LOG_TAIL_LETTERS:]
+        raise SweepStopped(
+            f"no run has been started: {event.reason}, for one after the other, so the sweep stopped. The log of the "
+            f"last one ends:\n\n{printed or '(empty)'}\n\nMend the cause and type the same command again."
+        )
+
+    def _retry_held(self) -> None:
+        now = time.monotonic()
+        for trial_id in [trial_id for trial_id, (_, since_s) in self._held.items() if now - since_s >= HELD_WAIT_S]:
+            waits, _ = self._held[trial_id]
+            known = self._around.known(trial_id)
+            if known is not None and known.is_settled:
+                self._settle(trial_id, None)
+            elif waits >= MAX_HELD_WAITS:
+                del self._held[trial_id]
+                self._leave(trial_id, "another process is still writing its journal")
+            elif known is not None and known.status is Status.RUNNING:
+                self._held[trial_id] = (waits + 1, now)
+            else:
+                # Its count stays, its time starts with the next refusal.
+                self._held[trial_id] = (waits, float("inf"))
+                self._submit((self._owed[trial_id],))
+
+    def _give_another_go(self) -> None:
+        """Submits again what was given up in this command."""
+        given_up = (self._failed, self._left, self._out_of_memory)
+        again = [trial_id for names in given_up for trial_id in names]
+        for names in given_up:
+            names.clear()
+        for trial_id in again:
+            self._raised.pop(trial_id, None)
+            self._failures.pop(trial_id, None)
+            self._retries.forget(trial_id)
+            self._owed[trial_id] = self._tasks[trial_id]
+            self._around.tally.owe_again(trial_id)
+            self._submit((self._tasks[trial_id],))
+
+    def _leave(self, trial_id: str, reason: str) -> None:
+        self._around.ledger.release(trial_id)
+        self._left[trial_id] = f"{self._owed.pop(trial_id).trial.name}: {reason}"
+
+    def _settle(self, trial_id: str, outcome: Outcome | None) -> None:
+        self._around.ledger.release(trial_id)
+        del self._owed[trial_id]
+        self._held.pop(trial_id, None)
+        self._around.tally.settle(trial_id, outcome)
+        self._around.on_settled(trial_id)

@@ -1,0 +1,91 @@
+"""SPEND as a ledger: core-hours are reserved before a trial is handed in, and settled when its attempt ends."""
+
+from collections.abc import Iterable, Sequence
+
+from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task
+from sweeps.plan import core_hours_spent
+from sweeps.record import RunRecord, Status
+
+
+class SpendLedger:
+    """What a study has used and what is promised to trials that are queued or run; together never above the cap.
+
+    Used is the price of the steps that were trained, repeats included as far as they were reported. A trial that was
+    interrupted without saving is promised its full price again, since nobody knows yet where it will resume.
+    """
+
+    def __init__(self, cap_core_hours: float | None, records: Iterable[RunRecord] = ()) -> None:
+        """Begins with what the records of the study say.
+
+        Args:
+            cap_core_hours: the hard cap; None: the ledger only counts.
+            records: all of the study, with their curves: without, an unfinished run counts in full.
+        """
+        self.cap_core_hours = cap_core_hours
+        self.spent_core_hours = 0.0
+        self._saved_steps: dict[str, int] = {}
+        self._reserved: dict[str, float] = {}
+        self._first_step: dict[str, int] = {}
+        self._last_step: dict[str, int] = {}
+        for record in records:
+            self.spent_core_hours += core_hours_spent(record)
+            if record.status is Status.KILLED and record.outcome is not None:
+                self._saved_steps[record.trial.id] = record.outcome.steps  # it was asked to stop, and saved
+
+    @property
+    def reserved_core_hours(self) -> float:
+        """What is promised and not yet settled."""
+        return sum(self._reserved.values())
+
+    def reserve(self, tasks: Sequence[Task], *, is_underway: bool = False) -> bool:
+        """Returns whether the tasks may be handed in, and promises their price if so.
+
+        Args:
+            tasks: trials that no reservation is held for.
+            is_underway: they run already, for an earlier driver promised them their price: refusing would save nothing.
+        """
+        prices = {task.trial.id: self._owed(task) for task in tasks if task.trial.id not in self._reserved}
+        total = self.spent_core_hours + self.reserved_core_hours + sum(prices.values())
+        # Sums of thousands of prices round: one part in a billion is no overdraft.
+        if self.cap_core_hours is not None and not is_underway and total > self.cap_core_hours * (1.0 + 1e-9):
+            return False
+        self._reserved.update(prices)
+        return True
+
+    def take(self, event: Event, task: Task) -> None:
+        """Settles what an event of a task's attempt says was used."""
+        trial_id = task.trial.id
+        match event:
+            case Started():
+                self._first_step[trial_id] = self._last_step[trial_id] = self._saved_steps.get(trial_id, 0)
+            case Moved():
+                self._last_step[trial_id] = event.progress.step
+            case Ended():
+                if event.outcome.status in (Status.FINISHED, Status.DIVERGED, Status.STOPPED):
+                    self._last_step[trial_id] = event.outcome.steps
+                self._settle(task)
+            case Lost():
+                self._settle(task)
+                self._saved_steps.pop(trial_id, None)
+            case Paused():
+                reached = self._last_step.get(trial_id, 0)
+                self._settle(task)
+                self._saved_steps[trial_id] = reached
+                self._reserved[trial_id] = self._owed(task)  # its job goes on with it
+            case _:
+                pass
+
+    def release(self, trial_id: str) -> None:
+        """Takes back a promise to a trial that will not run."""
+        self._reserved.pop(trial_id, None)
+
+    def _settle(self, task: Task) -> None:
+        trial_id = task.trial.id
+        if self._reserved.pop(trial_id, None) is None:
+            return
+        steps = self._last_step.pop(trial_id, 0) - self._first_step.pop(trial_id, 0)
+        self.spent_core_hours += task.cost.core_hours * min(1.0, max(0, steps) / task.trial.steps)
+
+    def _owed(self, task: Task) -> float:
+        saved = self._saved_steps.get(task.trial.id, 0)
+        return task.cost.core_hours * (1.0 - min(1.0, saved / task.trial.steps))

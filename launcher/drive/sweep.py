@@ -1,0 +1,168 @@
+"""`make sweep`: plan, run what is not recorded yet, bring it into MLflow, and end with the law."""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launcher.contract.backend import TRAINER
+from launcher.drive.driver_lock import driver_lock
+from launcher.drive.ingestion import ingest_ended
+from launcher.drive.launch import launch
+from launcher.drive.reconcile import Settlement, SweepStopped
+from launcher.settings.request import Request, SlurmCluster
+from sweeps.plan import Plan, make_plan
+from sweeps.record import RunRecord
+from sweeps.trial import cohort_of
+from tracking.paths import ProjectPaths
+from tracking.remote_stores import check_tracking_uri
+from tracking.store import store_name
+
+INCOMPLETE, INTERRUPTED = 1, 130
+"""Exit codes: runs failed or were left; somebody pressed Ctrl-C."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sweep:
+    """One command: what was asked, where its records are, what trains."""
+
+    request: Request
+    paths: ProjectPaths
+    trainer: str
+
+    @property
+    def study(self) -> str:
+        return self.request.study.name
+
+    def records(self) -> list[RunRecord]:
+        from tracking.ledger import load_records
+
+        # What an unfinished run has used is in its curve; only a cap asks for it.
+        return load_records(self.paths, self.study, curves=self.request.spend_cap_core_hours is not None)
+
+    def plan(self, records: list[RunRecord]) -> Plan:
+        return plan_of(self.request, records)
+
+    def say(self, text: str) -> None:
+        """Prints for people; a program reads one JSON object and nothing else."""
+        if not self.request.json:
+            print(text, flush=True)
+
+
+def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -> int:
+    """Returns the exit code of a sweep: 0 with a law, 2 without one, 1 where runs failed, 130 when interrupted.
+
+    Raises:
+        StudyError: the user has to mend something: the budget, the data, a second driver.
+    """
+    sweep = _Sweep(request=request, paths=paths, trainer=trainer)
+    answer: dict[str, Any] = {"study": sweep.study, "budget_core_hours": request.budget.core_hours}
+    try:
+        check_tracking_uri(request.tracking_uri)
+        plan = sweep.plan(sweep.records())
+        _show_plan(sweep, plan)
+        with driver_lock(paths.study_dir(sweep.study), sweep.study):
+            settlement = _settle_all(sweep)
+        answer["runs"] = asdict(settlement) | {"total": len(list(plan.trials()))}
+        code = _fit(sweep, answer)
+    except SweepStopped as error:
+        return _end(sweep, answer | {"stopped": str(error)}, INCOMPLETE, str(error))
+    except KeyboardInterrupt:
+        saved = _interruption(sweep)
+        return _end(sweep, answer | {"stopped": saved}, INTERRUPTED, saved)
+    is_complete = not (settlement.failed or settlement.left)
+    return _end(sweep, answer, code if is_complete or code else INCOMPLETE, None)
+
+
+def _settle_all(sweep: _Sweep) -> Settlement:
+    """Returns what became of the pending trials, once MLflow knows all that ended."""
+    records = sweep.records()  # again: before the lock was held, another driver may have added some
+    plan = sweep.plan(records)
+    if not plan.pending():
+        ingest_ended(sweep.paths, sweep.study, tracking_uri=sweep.request.tracking_uri)
+        sweep.say("everything in this plan is recorded already: nothing to train")
+        return Settlement(finished=0, diverged=0, failed=(), left=())
+    settlement = launch(sweep.request, sweep.paths, plan, records, trainer=sweep.trainer, say=sweep.say)
+    sweep.say(_account(settlement))
+    return settlement
+
+
+def plan_of(request: Request, records: Sequence[RunRecord]) -> Plan:
+    """Returns the plan of a request: a pure function of what was asked and what is recorded.
+
+    Raises:
+        StudyError: budget or cap hold no cell.
+    """
+    return make_plan(
+        request.study,
+        request.budget,
+        records=records,
+        spend_cap_core_hours=request.spend_cap_core_hours,
+        accepts_stopped=request.asha is not None,
+    ).require_cells()
+
+
+def _show_plan(sweep: _Sweep, plan: Plan) -> None:
+    if sweep.request.json:
+        return
+    from launcher.show.plan_table import make_console, print_plan
+
+    print_plan(plan, make_console())
+
+
+def _account(settlement: Settlement) -> str:
+    """Returns what the runs came to, in a line, and one more for each that is missing."""
+    head = f"trained {settlement.finished} runs to the end; {settlement.diverged} diverged"
+    if settlement.stopped:
+        head += f"; {settlement.stopped} were stopped early, behind other learning rates of their cell"
+    memory = [f"  out of memory: {name}" for name in settlement.out_of_memory]
+    failed = [f"  failed at every attempt: {name}" for name in settlement.failed]
+    left = [f"  left to the next command: {line}" for line in settlement.left]
+    hint = "  (make retry gives all of them another go)" if memory or failed or left else ""
+    return "\n".join([head, *memory, *failed, *left, *filter(None, [hint])])
+
+
+def _interruption(sweep: _Sweep) -> str:
+    records = sweep.records()
+    plan = sweep.plan(records)
+    pending = len(plan.pending())
+    done = len(list(plan.trials())) - pending
+    stay = "jobs that are queued or run stay with Slurm, and make stop ends them; "
+    return (
+        f"interrupted: {done} runs are recorded, {pending} are still to be run; "
+        f"{stay if isinstance(sweep.request.cluster, SlurmCluster) else ''}"
+        "type the same command again to go on from here"
+    )
+
+
+def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
+    """Returns the exit code of the fit, whose report it prints or puts into `answer`."""
+    from analysis.fit_scaling import main as fit
+
+    budget = f"{sweep.request.budget.core_hours:.6f}".rstrip("0").rstrip(".")
+    study = sweep.request.study
+    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
+    words = ["--study", sweep.study, "--cohort", cohort, "--budgets", budget]
+    if study.picks:
+        words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained
+    if not sweep.request.json:
+        code = fit(words)
+        # The fit has just said where its report and figures are.
+        where = store_name(sweep.paths, sweep.request.tracking_uri)
+        sweep.say(f"every run: {where}" + ("" if sweep.request.tracking_uri else " (look at it with: make ui)"))
+        return code
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = fit([*words, "--json"])
+    answer.update(json.loads(printed.getvalue()))
+    return code
+
+
+def _end(sweep: _Sweep, answer: dict[str, Any], code: int, message: str | None) -> int:
+    if sweep.request.json:
+        print(json.dumps(answer), flush=True)
+    elif message is not None:
+        print(message, file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,284 @@
+"""From words on a command line to a Request: the only file that knows Hydra's config objects."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.settings import schema
+from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
+from launcher.settings.pick_file import picked, read_pick_file
+from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
+from sweeps.budget import Budget, parse_core_hours
+from sweeps.canonical import from_jsonable
+from sweeps.errors import StudyError
+from sweeps.grid import Grid
+from sweeps.hardware import Hardware
+from sweeps.study import Model, Study
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
+CONFIG_NAME = "config"
+SCALE_FAMILY = "scale"
+"""The folder of conf/model that holds scale models instead of architectures at full size."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "action": ("plan", "sweep", "models", "status", "watch", "stop", "retry"),
+    "format": ("table", "json"),
+    "strategy.name": ("grid", "asha"),
+    "trainer.name": ("jax", "command"),
+    "cluster.name": tuple(CLUSTERS),
+    "schedule.name": ("cosine", "wsd", "constant"),
+    "data.name": ("parts", "fashion_mnist", "cifar10", "jft4b"),
+    "study.recipe.compute_dtype": ("float32", "bfloat16"),
+}
+
+POSITIVE = (
+    *("workers", "nodes", "cpus", "mem_gb", "time_min", "trials_per_job", "max_queued", "max_running"),
+    *("signal_delay_s", "hosts", "max_workers"),
+)
+"""Settings of clusters with which nothing runs when they are zero."""
+
+FREE_TEXT = ("pick", "trainer.command", "tracking.uri")
+"""Settings whose values are a person's own text."""
+
+NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
+"""Keys that would contradict a pick file."""
+
+Noun = TypeVar("Noun")
+
+
+def compose(overrides: Sequence[str]) -> Request:
+    """Returns the request that these Hydra overrides (`budget=10k`, `study=jft`) ask for.
+
+    Raises:
+        StudyError: a key, group, file or value is unknown or unusable; it lists what is allowed.
+    """
+    schema.register()
+    try:
+        with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
+            return request_from(hydra_compose(CONFIG_NAME, overrides=with_study_of_pick(overrides)))
+    except READING_ERRORS as error:
+        raise explain(error, CONFIG_DIR) from error
+
+
+def with_study_of_pick(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line with the study of its `pick=FILE` named, unless they name one themselves.
+
+    A study is a whole tree of settings, so it must be known before Hydra composes.
+    """
+    pick, study = "pick=", "study="
+    quoted = [_quoted(word) for word in words]
+    paths = [word.removeprefix(pick) for word in words if word.startswith(pick)]
+    if not paths or any(word.startswith(study) for word in words):
+        return quoted
+    name = read_pick_file(paths[-1]).study
+    studies = sorted(path.stem for path in (CONFIG_DIR / "study").glob("*.yaml"))
+    if name not in studies:
+        raise StudyError(
+            f"{paths[-1]} holds picks of study {name!r}, but there is no conf/study/{name}.yaml; choose "
+            f"{', '.join(studies)}, the one it was run from{did_you_mean(name, studies)} "
+            f"(try: make sweep PICK={paths[-1]} STUDY={studies[0]})"
+        )
+    return [*quoted, f"{study}{name}"]
+
+
+def _quoted(word: str) -> str:
+    """Returns a word whose value is a path, an address or a command line in quotes, which people leave out.
+
+    Hydra's grammar would trip over their brackets, commas and equals signs.
+    """
+    key, _, value = word.partition("=")
+    if key not in FREE_TEXT or (value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1):
+        return word
+    return f"{key}='" + value.replace("'", r"\'") + "'"
+
+
+def action_of(config: DictConfig) -> str:
+    """Returns what to do (plan, sweep ...) after checking every key and word of the composed config."""
+    _check_keys(config)
+    for key, allowed in CHOICES.items():
+        word = OmegaConf.select(config, key)
+        if word not in allowed:
+            raise StudyError(
+                f"{key} {word!r} is unknown; choose {', '.join(allowed)}{did_you_mean(str(word), allowed)}"
+            )
+    return str(config.action)
+
+
+def is_json(config: DictConfig) -> bool:
+    """Returns whether the answer shall be one JSON object."""
+    return config.format == "json"
+
+
+def request_from(config: DictConfig) -> Request:
+    """Returns the request of a composed config; Hydra must still be active, for model files are looked up in it."""
+    action_of(config)
+    study = _study(config) if config.pick is None else _picked(config, _study(config))
+    spend = None if config.spend is None else parse_core_hours(config.spend, what="spend cap")
+    return Request(
+        study=study,
+        budget=_budget(config, study),
+        spend_cap_core_hours=spend,
+        cluster=_cluster(config),
+        trainer=_noun(TrainerSpec, config.trainer),
+        asha=_asha(config),
+        tracking_uri=config.tracking.uri,
+        json=is_json(config),
+    )
+
+
+def _cluster(config: DictConfig) -> ClusterSpec:
+    spec = _noun(CLUSTERS[config.cluster.name], config.cluster)
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if field.name in POSITIVE and value is not None and not value > 0:
+            raise StudyError(f"cluster.{field.name}={value} runs nothing; give a number above zero, or leave it out")
+    return spec
+
+
+def _asha(config: DictConfig) -> AshaSpec | None:
+    strategy = _plain(config.strategy)
+    settings = {key: value for key, value in strategy.items() if key != "name" and value is not None}
+    if strategy["name"] != "asha":
+        for key in settings:
+            raise StudyError(f"strategy.{key} belongs to strategy=asha, not to {strategy['name']}; leave it out")
+        return None
+    if config.cluster.name != "ray":
+        raise StudyError(
+            f"strategy=asha stops runs through Ray Tune, so it needs cluster=ray, not {config.cluster.name} "
+            "(try: make sweep STRATEGY=asha CLUSTER=ray)"
+        )
+    spec = AshaSpec(**settings)
+    if spec.reduction_factor < 2 or not 0.0 < spec.grace_fraction < 1.0:
+        raise StudyError(
+            f"strategy=asha needs a reduction_factor of 2 or more and a grace_fraction between 0 and 1, not "
+            f"{spec.reduction_factor} and {spec.grace_fraction:g}"
+        )
+    return spec
+
+
+def _program(config: DictConfig) -> str | None:
+    """Returns what tells trials of a user's program from those of other programs."""
+    trainer = _noun(TrainerSpec, config.trainer)
+    if trainer.name != "command":
+        for key in ("command", "version"):
+            if getattr(trainer, key) is not None:
+                raise StudyError(f"trainer.{key} belongs to trainer=command; leave it out, or add trainer=command")
+        return None
+    if not (trainer.command or "").strip():
+        raise StudyError(
+            "trainer=command needs the program's command line (try: trainer.command='python train.py'; "
+            "docs/any-trainer.md has an example)"
+        )
+    return " @".join(filter(None, (str(trainer.command), trainer.version)))
+
+
+def full_size_models() -> tuple[Model, ...]:
+    """Returns every architecture below conf/model that is not a scale model, smallest first; Hydra must be active."""
+    loader = _loader()
+    families = [family for family in loader.list_groups("model") if family != SCALE_FAMILY]
+    names = [f"{family}/{name}" for family in families for name in loader.get_group_options(f"model/{family}")]
+    return tuple(sorted((_load_model(name) for name in names), key=lambda model: model.shape.params()))
+
+
+def load_data(name: str) -> DataSpec:
+    """Returns the data set of conf/data of this name; Hydra must be active."""
+    return _load(DataSpec, schema.DataConfig, f"data/{name}")
+
+
+def _study(config: DictConfig) -> Study:
+    axes = _plain(config.study)
+    if config.model is None:
+        models = tuple(_load_model(name) for name in axes["models"])
+    else:
+        models = (_noun(Model, config.model),)
+    if config.seed is not None and config.seeds is not None:
+        raise StudyError("both seed and seeds are given; seed=1 runs seed 1 alone, seeds=3 runs seeds 0, 1 and 2")
+    if config.seeds is not None and config.seeds < 1:
+        raise StudyError(f"seeds={config.seeds} runs nothing; give how many seeds to run, 1 or more (try: seeds=3)")
+    seeds = axes["seeds"] if config.seeds is None else range(config.seeds)
+    return Study(
+        name=axes["name"],
+        title=axes["title"],
+        models=models,
+        epochs=_axis(config.epochs, axes["epochs"]),
+        batch_images=_axis(config.batch_images, axes["batch_images"]),
+        peak_lrs=_axis(config.peak_lr, axes["peak_lrs"]),
+        seeds=_axis(config.seed, seeds),
+        data=_noun(DataSpec, config.data),
+        schedule=_noun(ScheduleSpec, config.schedule),
+        recipe=_noun(RecipeSpec, config.study.recipe),
+        hardware=_noun(Hardware, config.hardware),
+        program=_program(config),
+    )
+
+
+def _picked(config: DictConfig, study: Study) -> Study:
+    """Returns the study with the picks of config.pick in place of its grid."""
+    for key in NAMED_BY_PICKS:
+        if config[key] is not None:
+            raise StudyError(f"both pick and {key} are given, but a pick file names its own; leave {key} out")
+    return picked(study, read_pick_file(config.pick))
+
+
+def _axis(single: Any, axis: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(axis) if single is None else (single,)
+
+
+def _budget(config: DictConfig, study: Study) -> Budget:
+    if config.budget is not None:
+        return Budget.parse(config.budget, hardware=study.hardware.name)
+    if not study.picks and (config.model is None or config.epochs is None):
+        raise StudyError(
+            "no budget is given; write the core-hours of the largest single run, as 400, 0.4k, 12.5k or 110k "
+            "(try: make sweep BUDGET=10k), or name one cell with model= and epochs="
+        )
+    # Named cells need no limit but their own cost.
+    return Budget(core_hours=float(Grid(study=study).columns.core_hours.max()), hardware=study.hardware.name)
+
+
+def _load_model(name: str) -> Model:
+    return _load(Model, schema.ModelConfig, f"model/{name}")
+
+
+def _load(noun: type[Noun], config_class: type[Any], path: str) -> Noun:
+    for source in _loader().get_sources():
+        if source.is_config(path):
+            return _noun(noun, OmegaConf.merge(OmegaConf.structured(config_class), source.load_config(path).config))
+    raise unknown_option(path, CONFIG_DIR)
+
+
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
+
+
+def _noun(noun: type[Noun], config: Any) -> Noun:
+    return from_jsonable(noun, _plain(config))
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return plain
+
+
+def _check_keys(config: DictConfig) -> None:
+    """Raises StudyError for a key appended with `+`, which Hydra lets pass even where a schema names all keys."""
+    cluster = OmegaConf.select(config, "cluster.name")
+    known = frozenset(schema.known_keys(cluster))
+    for key in _key_paths(OmegaConf.to_container(config), ""):
+        if key not in known:
+            raise unknown_key(key, cluster=cluster)
+
+
+def _key_paths(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in cast(dict[str, Any], node).items():
+            yield f"{path}{key}"
+            yield from _key_paths(value, f"{path}{key}.")

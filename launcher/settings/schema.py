@@ -1,0 +1,127 @@
+"""Structured configs: what conf/ may hold. Keys and defaults are those of the nouns in sweeps/, by construction."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from launcher.settings.request import CLUSTERS, TrainerSpec
+from sweeps.hardware import Hardware
+from sweeps.study import Model
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+
+
+def config_class(noun: type) -> type[Any]:
+    """Returns the mutable dataclass that Hydra fills for a frozen noun: same fields and defaults, lists for tuples."""
+    hints = typing.get_type_hints(noun)
+    fields = [(item.name, _config_type(hints[item.name]), item.default) for item in dataclasses.fields(noun)]
+    return _dataclass(f"{noun.__name__}Config", fields)
+
+
+def _dataclass(name: str, fields: list[tuple[str, Any, Any]]) -> type[Any]:
+    return dataclasses.make_dataclass(name, [(key, hint, _default(value)) for key, hint, value in fields])
+
+
+def _config_type(hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return list[_config_type(args[0])]
+    if origin in (types.UnionType, typing.Union):
+        return _config_type(next(arg for arg in args if arg is not type(None))) | None
+    return config_class(typing.cast(type, hint)) if dataclasses.is_dataclass(hint) else hint
+
+
+def _default(value: Any) -> Any:
+    if value is dataclasses.MISSING:
+        return MISSING
+    if isinstance(value, tuple):
+        return dataclasses.field(default_factory=lambda: list(typing.cast(tuple[Any, ...], value)))
+    if dataclasses.is_dataclass(value) and isinstance(value, type):
+        return dataclasses.field(default_factory=value)
+    return value
+
+
+DataConfig = config_class(DataSpec)
+ScheduleConfig = config_class(ScheduleSpec)
+RecipeConfig = config_class(RecipeSpec)
+HardwareConfig = config_class(Hardware)
+ModelConfig = config_class(Model)
+TrainerConfig = config_class(TrainerSpec)
+CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
+"""A class a cluster: a setting of one is refused on another."""
+StrategyConfig = _dataclass(
+    "StrategyConfig",
+    [("name", str, MISSING), ("reduction_factor", int | None, None), ("grace_fraction", float | None, None)],
+)
+TrackingConfig = _dataclass("TrackingConfig", [("uri", str | None, None)])
+
+StudyConfig = _dataclass(
+    "StudyConfig",
+    [
+        ("name", str, MISSING),
+        ("title", str, MISSING),
+        ("models", list[str], MISSING),  # files below conf/model: scale/f0, nfnet/f7p
+        ("epochs", list[float], MISSING),
+        ("batch_images", list[int], MISSING),
+        ("peak_lrs", list[float], MISSING),
+        ("seeds", list[int], MISSING),
+        ("recipe", RecipeConfig, RecipeConfig),
+    ],
+)
+
+RootConfig = _dataclass(
+    "RootConfig",
+    [
+        ("action", str, "plan"),
+        ("pick", str | None, None),
+        ("budget", str | None, None),
+        ("spend", str | None, None),
+        ("format", str, "table"),
+        ("seeds", int | None, None),
+        ("epochs", float | None, None),
+        ("batch_images", int | None, None),
+        ("peak_lr", float | None, None),
+        ("seed", int | None, None),
+        ("model", ModelConfig | None, None),
+        ("study", StudyConfig, StudyConfig),
+        ("data", DataConfig, DataConfig),
+        ("schedule", ScheduleConfig, ScheduleConfig),
+        ("hardware", HardwareConfig, HardwareConfig),
+        ("strategy", StrategyConfig, StrategyConfig),
+        ("trainer", TrainerConfig, TrainerConfig),
+        ("tracking", TrackingConfig, TrackingConfig),
+        ("cluster", Any, MISSING),  # one of CLUSTER_CONFIGS, which its file in conf/cluster names
+    ],
+)
+"""Every key that may be set. The single values stand for their study's axis; data ... cluster are groups."""
+
+
+def known_keys(cluster: str | None = None) -> tuple[str, ...]:
+    """Returns every key that may be set, dotted as on the command line; of clusters those of one, by default of all."""
+    configs = [config for name, config in CLUSTER_CONFIGS.items() if cluster in (None, name)]
+    of_clusters = (key for config in configs for key in _keys_of(config, "cluster."))
+    return (*_keys_of(RootConfig, ""), *dict.fromkeys(of_clusters))
+
+
+def _keys_of(config: type[Any], path: str) -> Iterator[str]:
+    hints = typing.get_type_hints(config)
+    for item in dataclasses.fields(config):
+        yield f"{path}{item.name}"
+        for kind in (hints[item.name], *typing.get_args(hints[item.name])):
+            if (
+                isinstance(kind, type)
+                and dataclasses.is_dataclass(kind)
+                and typing.get_origin(hints[item.name]) is not list
+            ):
+                yield from _keys_of(kind, f"{path}{item.name}.")
+
+
+def register() -> None:
+    """Puts the schema where conf/config.yaml and the files of conf/cluster find it."""
+    ConfigStore.instance().store(name="schema", node=RootConfig)
+    for name, config in CLUSTER_CONFIGS.items():
+        ConfigStore.instance().store(group="cluster_schema", name=name, node=config)

@@ -1,0 +1,151 @@
+"""The ledger of SPEND: what is promised plus what is used never passes the cap."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launcher.contract.backend import Ended, Lost, Moved, Paused, Started, Task
+from launcher.drive.spending import SpendLedger
+from sweeps.record import Outcome, Progress, RunRecord, Status
+
+MakeTasks = Callable[..., tuple[Task, ...]]
+
+
+def outcome(status: Status, steps: int) -> Outcome:
+    """Returns an outcome without a loss."""
+    return Outcome(
+        status=status, steps=steps, val_loss=None, selection_loss=None, train_loss=None, wall_s=1.0, compile_s=0.0
+    )
+
+
+def started(task: Task) -> Started:
+    """Returns the start of an attempt."""
+    return Started(trial_id=task.trial.id, worker="w", is_compiling=False)
+
+
+def moved(task: Task, step: int) -> Moved:
+    """Returns a point of the curve."""
+    progress = Progress(step=step, images=step, train_loss=1.0, val_loss=None, wall_s=1.0)
+    return Moved(trial_id=task.trial.id, progress=progress)
+
+
+def record(task: Task, status: Status, *, steps: int, has_outcome: bool, repeated: int = 0) -> RunRecord:
+    """Returns what is recorded of a trial that has come so far."""
+    points = (Progress(step=steps, images=steps, train_loss=1.0, val_loss=None, wall_s=1.0),)
+    return RunRecord(
+        trial=task.trial,
+        cost=task.cost,
+        budget_core_hours=None,
+        status=status,
+        outcome=outcome(status, steps) if has_outcome else None,
+        curve=points,
+        attempts=1,
+        code_version="test",
+        device="cpu",
+        started_unix_s=0.0,
+        ended_unix_s=None,
+        repeated_steps=repeated,
+    )
+
+
+def test_what_is_reserved_is_settled_at_the_price_of_its_steps(make_tasks: MakeTasks) -> None:
+    """A finished trial costs what was promised, a diverged one its steps."""
+    one, other = make_tasks(seeds=2)
+    price, ledger = one.cost.core_hours, SpendLedger(2.0 * one.cost.core_hours)
+    assert ledger.reserve((one, other)) and ledger.reserved_core_hours == pytest.approx(2.0 * price)
+    ledger.take(started(one), one)
+    ledger.take(Ended(trial_id=one.trial.id, outcome=outcome(Status.FINISHED, one.trial.steps)), one)
+    assert (ledger.spent_core_hours, ledger.reserved_core_hours) == pytest.approx((price, price))
+    ledger.take(started(other), other)
+    ledger.take(Ended(trial_id=other.trial.id, outcome=outcome(Status.DIVERGED, 2)), other)
+    assert ledger.spent_core_hours == pytest.approx(price * (1.0 + 2 / other.trial.steps))
+    assert ledger.reserved_core_hours == 0.0
+
+
+def test_what_the_cap_does_not_hold_is_refused(make_tasks: MakeTasks) -> None:
+    """The third of three trials does not fit under a cap of two; what runs already is counted all the same."""
+    tasks = make_tasks(seeds=3)
+    ledger = SpendLedger(2.0 * tasks[0].cost.core_hours)
+    assert [ledger.reserve((task,)) for task in tasks] == [True, True, False]
+    assert ledger.reserve(tasks[2:], is_underway=True)
+    ledger.release(tasks[2].trial.id)
+    ledger.release(tasks[0].trial.id)
+    assert ledger.reserve(tasks[2:])
+
+
+def test_repeated_work_is_paid_for(make_tasks: MakeTasks) -> None:
+    """A trial that was killed half-way and begins again is promised its full price, which a tight cap does not hold."""
+    (task,) = make_tasks()
+    ledger = SpendLedger(1.4 * task.cost.core_hours)
+    assert ledger.reserve((task,))
+    ledger.take(started(task), task)
+    ledger.take(moved(task, task.trial.steps // 2), task)
+    ledger.take(Lost(trial_id=task.trial.id, reason="killed"), task)
+    assert ledger.spent_core_hours == pytest.approx(0.5 * task.cost.core_hours)
+    assert not ledger.reserve((task,))
+
+
+def test_what_was_saved_is_not_paid_twice(make_tasks: MakeTasks) -> None:
+    """A trial that saved before it made room is owed the rest only, in this command and in the next."""
+    (task,) = make_tasks()
+    half = task.trial.steps // 2
+    ledger = SpendLedger(task.cost.core_hours)
+    assert ledger.reserve((task,))
+    ledger.take(started(task), task)
+    ledger.take(moved(task, half), task)
+    ledger.take(Paused(trial_id=task.trial.id, reason="room"), task)
+    assert ledger.spent_core_hours + ledger.reserved_core_hours == pytest.approx(task.cost.core_hours)
+    again = SpendLedger(task.cost.core_hours, [record(task, Status.KILLED, steps=half, has_outcome=True)])
+    assert again.reserve((task,))
+    killed = SpendLedger(task.cost.core_hours, [record(task, Status.KILLED, steps=half, has_outcome=False)])
+    assert not killed.reserve((task,))
+
+
+def test_records_begin_the_ledger(make_tasks: MakeTasks) -> None:
+    """What earlier commands used is in the records, what they repeated included."""
+    (task,) = make_tasks()
+    steps = task.trial.steps
+    ledger = SpendLedger(None, [record(task, Status.FINISHED, steps=steps, has_outcome=True, repeated=steps // 4)])
+    assert ledger.spent_core_hours == pytest.approx(1.25 * task.cost.core_hours)
+
+
+@given(seed=st.integers(0, 10_000), cap=st.floats(0.3, 6.0))
+def test_never_above_the_cap(seed: int, cap: float) -> None:
+    """Whatever happens to trials, spent plus reserved stays below the cap at every moment."""
+    from small_study import make_study
+
+    from sweeps.grid import Grid
+    from sweeps.pricing import price_trial
+
+    rng = random.Random(seed)
+    study = make_study("steady", seeds=4)
+    grid = Grid(study=study)
+    tasks = [Task(trial=grid.trial(n), cost=price_trial(grid.trial(n), study.hardware)) for n in range(len(grid))]
+    limit = cap * tasks[0].cost.core_hours
+    ledger = SpendLedger(limit)
+    running: dict[str, int] = {}
+    for _ in range(40):
+        task = rng.choice(tasks)
+        trial_id = task.trial.id
+        if trial_id not in running:
+            if ledger.reserve((task,)):
+                running[trial_id] = 0
+                ledger.take(started(task), task)
+            continue
+        what = rng.choice(("move", "lose", "end", "pause"))
+        if what == "move":
+            running[trial_id] = min(task.trial.steps, running[trial_id] + rng.randint(1, 3))
+            ledger.take(moved(task, running[trial_id]), task)
+        elif what == "lose":
+            ledger.take(Lost(trial_id=trial_id, reason="killed"), task)
+            del running[trial_id]
+        elif what == "end":
+            steps = max(1, running.pop(trial_id))
+            ledger.take(Ended(trial_id=trial_id, outcome=outcome(Status.DIVERGED, steps)), task)
+        else:
+            ledger.take(Paused(trial_id=trial_id, reason="room"), task)
+            ledger.take(started(task), task)
+        assert ledger.spent_core_hours + ledger.reserved_core_hours <= limit * (1.0 + 1e-6)

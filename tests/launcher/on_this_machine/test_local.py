@@ -1,0 +1,140 @@
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from launcher.contract.backend import Broken, Ended, Event, Lost, Moved, Order, Started, Task
+from launcher.on_this_machine import local
+from launcher.on_this_machine.local import MAX_FALSE_STARTS, LocalBackend, local_slots
+from launcher.on_this_machine.warm_process import Slot, WarmProcess, worker_environment
+from launcher.work.worker_environment import usable_cores
+from sweeps.record import Status
+from tracking.journal import read_journals
+from tracking.paths import ProjectPaths
+
+MakeTasks = Callable[..., tuple[Task, ...]]
+Follow = Callable[..., list[Event]]
+
+
+@pytest.fixture
+def pool(make_order: Callable[..., Order], paths: ProjectPaths) -> Iterator[LocalBackend]:
+    """One worker."""
+    backend = LocalBackend(make_order(paths), workers=1)
+    yield backend
+    backend.close()
+
+
+def test_cancelling_the_running_job(
+    pool: LocalBackend, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running trial is stopped in the middle, counts as killed, and leaves its worker's place to the next job."""
+    monkeypatch.setenv("FAKE_REPORT_S", "30")
+    job = pool.submit(make_tasks())
+    follow(pool, until=lambda event: isinstance(event, Started))
+    pool.cancel(job)
+    monkeypatch.setenv("FAKE_REPORT_S", "0")
+    other = make_tasks("other")
+    pool.submit(other)
+    events = follow(pool)
+    assert {event.trial_id for event in events if isinstance(event, Started | Moved | Ended | Lost)} == {
+        other[0].trial.id
+    }
+    statuses = {record.trial.model: record.status for record in read_journals(paths, "small")}
+    assert statuses == {"steady": Status.KILLED, "other": Status.FINISHED}
+
+
+def test_logs_of_a_running_job(
+    pool: LocalBackend, make_tasks: MakeTasks, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a task prints can be read while it runs."""
+    monkeypatch.setenv("FAKE_REPORT_S", "0.1")
+    job = pool.submit(make_tasks())
+    follow(pool, until=lambda event: isinstance(event, Moved))
+    assert "hello from steady" in pool.logs(job)
+
+
+def test_longest_first(pool: LocalBackend, make_tasks: MakeTasks, follow: Follow) -> None:
+    """Whatever the order of submission, one worker begins with the longest trial."""
+    tasks = {epochs: make_tasks(epochs=epochs)[0] for epochs in (1.0, 4.0, 2.0)}
+    for task in tasks.values():
+        pool.submit((task,))
+    ended = [event.trial_id for event in follow(pool, ends=3) if isinstance(event, Ended)]
+    assert ended == [tasks[epochs].trial.id for epochs in (4.0, 2.0, 1.0)]
+
+
+def test_no_more_workers_than_tasks(
+    make_order: Callable[..., Order], make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """Two tasks start two of eight possible workers; none are left after closing."""
+    backend = LocalBackend(make_order(paths), workers=8)
+    backend.submit(make_tasks(seeds=2))
+    backend.poll(0.0)
+    pids = backend.pids()
+    assert len(pids) == 2
+    backend.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_worker_killed_before_it_was_ready_is_replaced(
+    pool: LocalBackend, make_tasks: MakeTasks, follow: Follow
+) -> None:
+    """A kill during start-up loses nothing."""
+    pool.submit(make_tasks())
+    pool.poll(0.0)
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    assert [type(event) for event in follow(pool) if not isinstance(event, Moved)] == [Started, Ended]
+
+
+def test_workers_killed_again_and_again(
+    pool: LocalBackend, make_tasks: MakeTasks, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When every new worker is killed before it is ready, the pool says so instead of starting for ever."""
+    started: list[int] = []
+
+    def start_and_kill(order: Order, slot: Slot) -> WarmProcess:
+        worker = WarmProcess(order, slot)
+        os.kill(worker.pid, signal.SIGKILL)
+        started.append(worker.pid)
+        return worker
+
+    monkeypatch.setattr(local, "WarmProcess", start_and_kill)
+    pool.submit(make_tasks())
+    (event,) = follow(pool, until=lambda event: True)
+    assert isinstance(event, Broken) and "killed by signal 9 before it was ready" in event.reason
+    assert len(started) == MAX_FALSE_STARTS
+
+
+def test_slots_follow_the_cores_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a number there is one worker a usable core; more of them share the cores."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    cores = usable_cores()
+    assert [slot.core for slot in local_slots(None)] == list(cores)
+    assert [slot.core for slot in local_slots(len(cores) + 1)] == [*cores, cores[0]]
+
+
+@pytest.mark.parametrize(
+    ("shown", "gpus"), [("0,1,2", ["0", "1", "2"]), ("3", ["3"]), ("GPU-5f,MIG-7", ["GPU-5f", "MIG-7"])]
+)
+def test_slots_follow_the_devices(shown: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With JAX for NVIDIA there is one worker a visible device."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    slots = local_slots(None)
+    assert [slot.gpu for slot in slots] == gpus
+    assert all(slot.core is None for slot in slots)
+
+
+def test_environment_is_the_same_for_all(paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker on a core gets the same flags, once, beside those of the user; else the compile cache misses."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")
+    first = worker_environment(paths.compile_cache, is_on_cpu=True)
+    assert first["XLA_FLAGS"].split() == ["--xla_of_the_user=1", "--xla_cpu_multi_thread_eigen=false"]
+    assert first["JAX_COMPILATION_CACHE_DIR"] == str(paths.compile_cache)
+    monkeypatch.setenv("XLA_FLAGS", first["XLA_FLAGS"])
+    assert worker_environment(paths.compile_cache, is_on_cpu=True).items() <= first.items()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert "XLA_FLAGS" not in worker_environment(paths.compile_cache, is_on_cpu=False)

@@ -1,0 +1,138 @@
+"""A plan in print: aligned, within 100 columns, in pipes and without colour; and as JSON."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from launcher.settings.compose import compose
+from launcher.show.plan_table import MAX_ROWS, TABLE_WIDTH, plan_as_json, print_plan
+from sweeps.budget import format_core_hours
+from sweeps.plan import Plan, make_plan
+
+REFERENCE = Path(__file__).parents[3] / "sweeps" / "reference" / "jft4b_nfnet_loss.csv"
+NAMES = {"F0": "f0", "F1": "f1", "F3": "f3", "F3+": "f3p", "F7": "f7", "F7+": "f7p"}
+
+
+def plan_of(*words: str) -> Plan:
+    """Returns the plan of these overrides, without records."""
+    request = compose(words)
+    return make_plan(request.study, request.budget, spend_cap_core_hours=request.spend_cap_core_hours)
+
+
+def printed(plan: Plan, *, encoding: str = "utf-8") -> list[str]:
+    """Returns the lines that a pipe of this encoding receives."""
+    bytes_out = io.BytesIO()
+    stream = io.TextIOWrapper(bytes_out, encoding=encoding, write_through=True)
+    print_plan(plan, Console(file=stream, width=TABLE_WIDTH, highlight=False))
+    return bytes_out.getvalue().decode(encoding).splitlines()
+
+
+def test_reference_study_prices_within_five_per_cent() -> None:
+    """The 36 cells of the reference study cost what the paper's figure says, to 5 %."""
+    cells = {
+        (cell["model"], cell["epochs"]): cell for cell in plan_as_json(plan_of("study=jft", "budget=110k"))["cells"]
+    }
+    with REFERENCE.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(cells) == 36
+    for row in rows:
+        cell = cells[NAMES[row["model"]], float(row["epochs"])]
+        assert cell["core_hours"] == pytest.approx(float(row["core_hours"]), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("study", "budget", "cells"),
+    [
+        ("jft", "0.4k", 1),
+        ("jft", "10k", 21),
+        ("jft", "110k", 36),
+        ("scale_model", "0.4k", 1),
+        ("scale_model", "10k", 21),
+        ("scale_model", "110k", 36),
+    ],
+)
+def test_cells_within_the_reference_budgets(study: str, budget: str, cells: int) -> None:
+    """0.4k holds F0 x 0.25 epochs, 10k holds 21 cells and 110k all 36, in the reference study and its scale model."""
+    plan = plan_of(f"study={study}", f"budget={budget}")
+    assert (len(plan.cells), len(plan.cuts)) == (cells, 36 - cells)
+
+
+def test_json_holds_what_the_manual_promises() -> None:
+    """The object has the promised keys, one entry a run whose costs add up to the total, one entry a cut cell."""
+    answer = json.loads(json.dumps(plan_as_json(plan_of("study=jft", "budget=10k", "seeds=2"))))
+    assert set(answer) == {"budget_core_hours", "total_core_hours", "total_flops", "cells", "cuts"}
+    cell_keys = {"model", "family", "epochs", "peak_lr", "images", "params", "flops", "core_hours"}
+    assert all(set(cell) == cell_keys for cell in answer["cells"])
+    assert all(set(cut) == {"model", "epochs", "reason"} for cut in answer["cuts"])
+    assert len(answer["cells"]) == 21 * 3 * 2
+    assert answer["budget_core_hours"] == 10_000
+    assert answer["total_core_hours"] == pytest.approx(sum(cell["core_hours"] for cell in answer["cells"]))
+    assert answer["total_flops"] == pytest.approx(sum(cell["flops"] for cell in answer["cells"]))
+    assert {cut["reason"] for cut in answer["cuts"]} == {"above the budget of 10k"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("study=jft", "budget=110k", "hardware.price_per_core_hour=1.61"),
+        ("study=jft", "budget=10k", "spend=100k", "study.batch_images=[4096,2048]"),
+        ("study=jft", "budget=10k", "model=nfnet/f4"),
+        ("budget=10k",),
+        ("study=fashion_mnist", "budget=1k", "seeds=3"),
+    ],
+)
+def test_tables_fit_and_survive_pipes(words: tuple[str, ...], encoding: str) -> None:
+    """No line is wider than 100 columns or broken, none holds a colour code, and plain ASCII will do."""
+    lines = printed(plan_of(*words), encoding=encoding)
+    assert max(map(len, lines)) <= TABLE_WIDTH
+    assert not any("\x1b" in line for line in lines)
+    plan = plan_of(*words)
+    rows = [line for line in lines if line.strip("| ").startswith(tuple("f" + digit for digit in "01347"))]
+    assert len(rows) == len(plan.cells) + len(plan.cuts)
+
+
+def test_cumulative_column_ends_at_the_total() -> None:
+    """The last cell's cumulative core-hours are the plan's total."""
+    plan = plan_of("budget=1k", "study.peak_lrs=[0.1]", "seeds=1")
+    lines = printed(plan)
+    last = next(line for line in reversed(lines) if "defined" in line)
+    assert last.split()[5] == format_core_hours(plan.total.core_hours)
+    assert any(
+        "total: 3 cells, 3 runs" in line and f"{format_core_hours(plan.total.core_hours)} core-hours" in line
+        for line in lines
+    )
+
+
+def test_units_are_said() -> None:
+    """A scale model says what its core-hour is, a fallback price says what it assumes, money says its rate."""
+    assert any(
+        line.startswith("scale model, 1 core-hour = ") and line.endswith(" FLOPs")
+        for line in printed(plan_of("budget=1k"))
+    )
+    assumed = printed(plan_of("study=jft", "budget=10k", "model=nfnet/f4"))
+    assert "assumed MFU: tpu_v4 has no throughput for f4 at 224 px; priced at 137.5 TFLOP/s x 33 %" in assumed
+    assert any(line.rstrip().endswith("assumed MFU") for line in assumed)
+    priced = printed(plan_of("study=jft", "budget=0.4k", "hardware.price_per_core_hour=2"))
+    assert "price: 2,415 USD at 2 a core-hour" in priced
+
+
+def test_cuts_say_why() -> None:
+    """Cells above the budget and past the spend cap are listed with their own reason."""
+    lines = printed(plan_of("budget=10k", "spend=50k", "seeds=1"))
+    assert sum(line.rstrip().endswith("above the budget of 10k") for line in lines) == 15
+    assert sum(line.rstrip().endswith("past the spend cap of 50k") for line in lines) == 11
+    assert "spent so far: 0 core-hours, of a cap of 50k; 0 runs done" in lines
+
+
+def test_long_plans_are_shortened() -> None:
+    """A plan of thousands of cells shows the first hundred and says how many more there are."""
+    epochs = ",".join(str(round(0.01 * step, 2)) for step in range(1, 301))
+    plan = plan_of("budget=10k", f"study.epochs=[{epochs}]")
+    lines = printed(plan)
+    assert len(lines) < 2 * MAX_ROWS + 20
+    assert any(line.strip() == f"... {len(plan.cells) - MAX_ROWS:,} more" for line in lines)
