@@ -4,16 +4,16 @@ import re
 import sys
 from pathlib import Path
 
-_TARGET = re.compile(r"^([a-z]+):.*?## (.+)$", re.MULTILINE)
+_TARGET = re.compile(r"^([a-z-]+):.*?## (.+)$", re.MULTILINE)
 _WORD = re.compile(r"^## ([A-Z]+) +(.+)$", re.MULTILINE)
 
 
 def help_text(makefile: str) -> str:
     """Returns the lines to print: every documented target, then every word."""
     lines = ["loglog plans, runs and reads scaling-law experiments.", "", "make ..."]
-    lines += [f"  {name:<9} {text}" for name, text in _TARGET.findall(makefile)]
+    lines += [f"  {name:<14} {text}" for name, text in _TARGET.findall(makefile)]
     lines += ["", "words, as in: make sweep BUDGET=10k STUDY=fashion_mnist"]
-    lines += [f"  {name:<9} {text}" for name, text in _WORD.findall(makefile)]
+    lines += [f"  {name:<14} {text}" for name, text in _WORD.findall(makefile)]
     return "\n".join(lines)
 
 

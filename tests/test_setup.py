@@ -252,7 +252,9 @@ def test_a_killed_set_up_is_taken_up_and_two_at_once_do_it_once(tmp_path: Path) 
 
 def test_benchmarks_are_listed_and_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`make bench` lists names with their first line; with a name it runs that file with its options."""
-    (tmp_path / "speed.py").write_text('"""How fast.\n\nMore."""\nimport sys\nprint(__name__, sys.argv[1:])\n')
+    code = '"""How fast.\n\nMore."""\nimport sys\nif __name__ == "__main__":\n    print(__name__, sys.argv[1:])\n'
+    (tmp_path / "speed.py").write_text(code)
+    (tmp_path / "parts.py").write_text('"""Parts of benchmarks are none."""\n')
     assert run_benchmark.benchmarks(tmp_path) == {"speed": "How fast."}
     argv = sys.argv
     try:
