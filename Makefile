@@ -80,7 +80,7 @@ bench: $(READY) ## run the benchmark NAME; without NAME, list them
 	@$(PYTHON) -m launcher.run_benchmark $(call positional,NAME) $(extra)
 
 test: $(READY) ## run the tests
-	@$(PYTHON) -m pytest -n 2 $(extra)
+	@$(PYTHON) -m pytest -n 3 $(extra)  # one more than CI's cores: tests of clusters wait most of the time
 
 test-clusters: $(READY) ## start a real Slurm and a real Ray of several nodes and run their tests
 	@$(PYTHON) -m tests.clusters.run_clusters $(if $(filter json,$(value FORMAT)),--json) $(extra)

@@ -43,6 +43,31 @@ def checkout_data_dir() -> Path:
     return CHECKOUT / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that meet the same cluster run one after the other in one process, and first: they take longest."""
+    for item in items:
+        group = _cluster_of(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+def _cluster_of(item: pytest.Item) -> str | None:
+    """Returns the cluster that a test starts or shares; None for most."""
+    path = item.path.relative_to(CHECKOUT).as_posix()
+    if "/on_ray/" in path:
+        return "ray"
+    if path.startswith("tests/clusters/"):
+        return item.path.stem
+    callspec = getattr(item, "callspec", None)
+    names = [callspec.params.get("backend_name")] if callspec is not None else []
+    names += getattr(item, "fixturenames", [])
+    for name, group in (("slurm_accounted", "slurm_accounted"), ("slurm", "slurm"), ("ray", "ray")):
+        if name in names or f"{name}_cluster" in names:
+            return group
+    return None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says at the end which parts met a real process, service or image set, and why any did not."""
     lines: list[str] = []

@@ -24,8 +24,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BACKENDS = ("inline", "local", "slurm", "slurm_accounted", "ray")
 FILES = (
     "tests/launcher/test_backends.py",
-    "tests/launcher/test_slurm*.py",
-    "tests/launcher/test_ray*.py",
+    "tests/launcher/on_slurm/test_*.py",
+    "tests/launcher/on_ray/test_*.py",
+    "tests/launcher/attend/test_*.py",
     "tests/clusters/test_*.py",
 )
 

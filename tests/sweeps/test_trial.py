@@ -55,6 +55,7 @@ def test_every_field_is_part_of_the_id(make_study: StudyMaker, field: str) -> No
         "schedule": dataclasses.replace(trial.schedule, warmup_steps=3),
         "recipe": dataclasses.replace(trial.recipe, momentum=0.5),
         "trunk_id": "0123456789abcdef",
+        "program": "python train.py",
     }
     changed = dataclasses.replace(trial, **{field: replacements.get(field, getattr(other, field))})
     assert changed.id != trial.id

@@ -72,7 +72,7 @@ def settle(slurm: PrivateSlurm) -> None:
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         states = slurm.node_states()
-        if all(state == "idle" for state in states.values()):
+        if not any(word in state for state in states.values() for word in ("drain", "down", "unk", "*")):
             return
         for node in (node for node, state in states.items() if "drain" in state or "down" in state):
             with contextlib.suppress(subprocess.CalledProcessError):  # it has come back by itself meanwhile
@@ -247,6 +247,7 @@ def test_a_node_that_dies(
     (worker,) = {event.worker for event in started if isinstance(event, Started)}
     node = worker.rpartition(" ")[2]
     here.kill_slurmd(node)
+    here.declare_down(node)  # as Slurm itself does after its time-out
     try:
         settled = False
 
