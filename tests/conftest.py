@@ -44,12 +44,14 @@ def checkout_data_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that meet the same cluster run one after the other in one process, and first: they take longest."""
+    """Tests that meet the same cluster run one after the other in one process, and first, since they take longest.
+
+    The others stay together by file: what a file compiles or starts is then compiled or started once.
+    """
+    clusters = {item: _cluster_of(item) for item in items}
     for item in items:
-        group = _cluster_of(item)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+        item.add_marker(pytest.mark.xdist_group(clusters[item] or item.path.relative_to(CHECKOUT).as_posix()))
+    items.sort(key=lambda item: clusters[item] is None)
 
 
 def _cluster_of(item: pytest.Item) -> str | None:

@@ -1,7 +1,9 @@
 """Which code ran: a git commit, and whether the sources had been changed since."""
 
+import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tracking.paths import CHECKOUT
@@ -13,18 +15,29 @@ _TIMEOUT_S = 20.0
 
 
 def code_version(root: Path = CHECKOUT) -> str:
-    """Returns the short commit of the git checkout `root`, with `-dirty` where its sources differ from that commit.
+    """Returns the short commit of the checkout `root`, with `-dirty-HASH` where its sources differ from that commit.
 
-    A changed test, page or note does not count: it cannot change a loss. Without git or commit: `unversioned`.
+    The hash is of the sources that differ, so that two changes are two versions. A changed test, page or note does not
+    count: it cannot change a loss. Without git or commit: `unversioned`.
     """
     commit = _git(root, "rev-parse", "--short=12", "HEAD")
     changes = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
     if commit is None or changes is None:
         return UNVERSIONED
     prefix = (_git(root, "rev-parse", "--show-prefix") or "").strip()
-    changed = (entry[3:].removeprefix(prefix) for entry in changes.split("\0") if entry)
-    is_dirty = any(name.endswith(_SOURCE_SUFFIXES) and not name.startswith(_WITHOUT_EFFECT) for name in changed)
-    return commit.strip() + ("-dirty" if is_dirty else "")
+    names = (entry[3:].removeprefix(prefix) for entry in changes.split("\0") if entry)
+    changed = sorted(name for name in names if name.endswith(_SOURCE_SUFFIXES) and not name.startswith(_WITHOUT_EFFECT))
+    return commit.strip() + (f"-dirty-{_hash_of(root, changed)}" if changed else "")
+
+
+def _hash_of(root: Path, names: Sequence[str]) -> str:
+    """Returns eight hexadecimal digits that change with any of the files, one that was deleted included."""
+    found = hashlib.sha256()
+    for name in names:
+        path = root / name
+        found.update(f"\0{name}\0".encode(errors="surrogateescape"))
+        found.update(path.read_bytes() if path.is_file() else b"deleted")
+    return found.hexdigest()[:8]
 
 
 def _git(root: Path, *words: str) -> str | None:

@@ -1,5 +1,6 @@
 """`make status`, `watch`, `stop` and `retry`: looking at a sweep and having a word with it, from any terminal."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from launcher.attend.status_table import state_as_json, state_lines
 from launcher.attend.study_state import StudyState, read_state
 from launcher.drive import requests_file
-from launcher.drive.driver_lock import is_driven
+from launcher.drive.driver_lock import StudyIsRunError, driver_lock, is_driven
 from launcher.drive.requests_file import Ask
 from tracking.ledger import load_records
 from tracking.paths import ProjectPaths
@@ -73,18 +74,21 @@ def stop(paths: ProjectPaths, study: str, *, as_json: bool) -> int:
     """Ends a sweep, driver or no driver; returns 0 once nothing is queued or trains, 1 where it goes on."""
     study_dir = paths.study_dir(study)
     read_state(paths, study)  # says so where there is no such study
-    cancelled = 0
-    if is_driven(study_dir):
-        requests_file.ask(study_dir, Ask.STOP)
-        deadline = time.monotonic() + STOP_PATIENCE_S
-        while is_driven(study_dir) and time.monotonic() < deadline:
+    from launcher.on_slurm.left_behind import cancel_open_batches
+
+    deadline = time.monotonic() + STOP_PATIENCE_S
+    while time.monotonic() < deadline:
+        if is_driven(study_dir):
+            requests_file.ask(study_dir, Ask.STOP)
             time.sleep(0.2)
-    if is_driven(study_dir):
+            continue
+        with contextlib.suppress(StudyIsRunError), driver_lock(study_dir, study):  # so that no driver starts meanwhile
+            requests_file.take(study_dir)
+            cancelled = cancel_open_batches(study_dir / "batches")
+            break
+    else:
         print("the driver has been told to stop and is still at it; look again with make status")
         return 1
-    from launcher.on_slurm.slurm_backend import cancel_open_batches
-
-    cancelled = cancel_open_batches(study_dir / "batches")
     if as_json:
         return show_status(paths, study, as_json=True)
     said = f"; {cancelled} packs were taken out of Slurm's queue" if cancelled else ""

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launcher.contract.batch_folder import open_batches
 from launcher.drive.driver_lock import holder, is_driven
 from launcher.drive.driver_note import DriverNote, read_note
+from launcher.on_slurm.left_behind import open_tasks
 from sweeps.errors import StudyError
 from sweeps.plan import core_hours_spent
 from sweeps.record import RunRecord, Status
@@ -56,8 +56,8 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
     if not records and note is None:
         raise StudyError(f"nothing of study {study} has been run here (try: make sweep BUDGET=2k STUDY={study})")
     driver = (holder(study_dir) or "another process") if is_driven(study_dir) else None
-    queued = _queued(paths, study, records)
-    counts = Counter(record.status.value for record in records)
+    queued = _queued(paths, study, records, is_driven=driver is not None)
+    counts = Counter(record.status.value for record in records if record.trial.id not in queued)
     counts[QUEUED] = len(queued)
     if note is not None and driver is not None:
         busy = sum(counts[state] for state in (Status.RUNNING.value, QUEUED))
@@ -76,11 +76,11 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
     )
 
 
-def _queued(paths: ProjectPaths, study: str, records: Sequence[RunRecord]) -> dict[str, float]:
-    """Returns the price of each trial that lies in a cluster's queue [core-hours]."""
+def _queued(paths: ProjectPaths, study: str, records: Sequence[RunRecord], *, is_driven: bool) -> dict[str, float]:
+    """Returns the price of each trial that lies in a cluster's queue [core-hours].
+
+    A driver knows which of its jobs Slurm has lost; without one, Slurm is asked.
+    """
     begun = {record.trial.id for record in records if record.is_settled or record.status is Status.RUNNING}
-    queued: dict[str, float] = {}
-    for batch in open_batches(paths.study_dir(study) / "batches", cluster="slurm"):
-        for tasks in batch.packs():
-            queued.update({task.trial.id: task.cost.core_hours for task in tasks if task.trial.id not in begun})
-    return queued
+    tasks = open_tasks(paths.study_dir(study) / "batches", is_asked=not is_driven)
+    return {task.trial.id: task.cost.core_hours for task in tasks if task.trial.id not in begun}

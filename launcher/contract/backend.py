@@ -81,6 +81,8 @@ class Paused:
 
     trial_id: str
     reason: str
+    saved_step: int = 0
+    """The step of the state that was saved on purpose; 0 where none was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,8 @@ class Lost:
 
     trial_id: str
     reason: str
+    saved_step: int = 0
+    """The step of the state that was saved on purpose; 0 where none was."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,6 @@ INTERVAL_S = 2.0
 class DriverNote:
     """Where a sweep stands, in its driver's words."""
 
-    beat: int
-    """Counts up while the driver lives."""
     pid: int
     host: str
     cluster: str
@@ -59,19 +57,12 @@ def read_note(study_dir: Path) -> DriverNote | None:
         return None
 
 
-def beat_of(study_dir: Path) -> int | None:
-    """Returns the beat of the last note."""
-    note = read_note(study_dir)
-    return None if note is None else note.beat
-
-
 class NoteKeeper:
     """Writes a driver's note every INTERVAL_S."""
 
     def __init__(self, study_dir: Path, first: DriverNote) -> None:
-        """Begins with a note whose beat goes on from the last driver's."""
-        before = beat_of(study_dir) or 0
-        self._study_dir, self._note, self._written_s = study_dir, dataclasses.replace(first, beat=before + 1), 0.0
+        """Begins with what is known at the start."""
+        self._study_dir, self._note, self._written_s = study_dir, first, 0.0
 
     def update(self, **changes: Any) -> None:
         """Notes what has changed, if it is time to."""
@@ -79,7 +70,7 @@ class NoteKeeper:
         if now - self._written_s < INTERVAL_S:
             return
         self._written_s = now
-        self._note = dataclasses.replace(self._note, beat=self._note.beat + 1, **changes)
+        self._note = dataclasses.replace(self._note, **changes)
         write_note(self._study_dir, self._note)
 
 

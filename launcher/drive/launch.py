@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from launcher.contract.backend import TRAINER, Backend, Order, Task
 from launcher.drive.driver_note import DriverNote, NoteKeeper, host_name
@@ -50,7 +51,6 @@ def launch(
     tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
     ledger = SpendLedger(request.spend_cap_core_hours, records)
     study_dir = paths.study_dir(request.study.name)
-    take(study_dir)  # what was asked of an earlier driver is no business of this one
     with (
         Ingestion(paths, request.study.name, tracking_uri=request.tracking_uri) as ingestion,
         open_backend(request.cluster, order, asha=request.asha) as backend,
@@ -65,10 +65,19 @@ def launch(
                 ledger=ledger,
                 on_settled=ingestion.settle,
                 known=functools.partial(read_record, paths, request.study.name),
+                saved_mark=lambda trial_id: newest_change_s(paths.checkpoint_dir(request.study.name, trial_id)),
                 asked=functools.partial(take, study_dir),
                 on_turn=lambda: _note(keeper, tally, ledger, backend),
             )
             return run(packs, backend, around)
+
+
+def newest_change_s(folder: Path) -> float:
+    """Returns when anything in a folder of checkpoints was last changed, by the disk's clock [unix s]; 0 for none."""
+    try:
+        return max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
+    except OSError:  # it is being written
+        return 0.0
 
 
 def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -> Order:
@@ -122,7 +131,6 @@ def cores_per_trial(request: Request) -> int | None:
 
 def _first_note(request: Request, tally: Tally, ledger: SpendLedger) -> DriverNote:
     return DriverNote(
-        beat=0,
         pid=os.getpid(),
         host=host_name(),
         cluster=request.cluster.name,

@@ -59,6 +59,8 @@ class Surroundings:
     """Called with the id of each trial that needs no further attempt; must not wait."""
     known: Callable[[str], RunRecord | None]
     """What the journals say now of a trial, by its id."""
+    saved_mark: Callable[[str], float] = lambda trial_id: 0.0
+    """What grows when the checkpoint of a trial does, by its id."""
     asked: Callable[[], set[Ask]] = set[Ask]
     """What other terminals ask."""
     on_turn: Callable[[], None] = lambda: None
@@ -91,6 +93,11 @@ def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings)
         backend.stop()
         raise
     return loop.settlement()
+
+
+def _is_over(record: RunRecord) -> bool:
+    """Returns whether a trial needs no further attempt, whatever somebody has asked for."""
+    return record.status in (Status.FINISHED, Status.DIVERGED)
 
 
 class _Loop:
@@ -230,9 +237,10 @@ class _Loop:
 
     def _lose(self, event: Lost) -> None:
         known = self._around.known(event.trial_id)
-        if known is not None and known.is_settled:  # it died between the last line of its journal and telling so
+        if known is not None and _is_over(known):  # it died between the last line of its journal and telling so
             self._settle(event.trial_id, known.outcome)
             return
+        self._retries.save(event.trial_id, self._around.saved_mark(event.trial_id))
         if self._retries.lose(event.trial_id):
             return
         self._stop_where_nothing_starts(event)
@@ -252,13 +260,13 @@ class _Loop:
         for trial_id in [trial_id for trial_id, (_, since_s) in self._held.items() if now - since_s >= HELD_WAIT_S]:
             waits, _ = self._held[trial_id]
             known = self._around.known(trial_id)
-            if known is not None and known.is_settled:
+            if known is not None and _is_over(known):
                 self._settle(trial_id, None)
+            elif known is not None and known.status is Status.RUNNING:
+                self._held[trial_id] = (waits, now)  # a living process has it: that ends one way or the other
             elif waits >= MAX_HELD_WAITS:
                 del self._held[trial_id]
                 self._leave(trial_id, "another process is still writing its journal")
-            elif known is not None and known.status is Status.RUNNING:
-                self._held[trial_id] = (waits + 1, now)
             else:
                 # Its count stays, its time starts with the next refusal.
                 self._held[trial_id] = (waits, float("inf"))

@@ -17,6 +17,7 @@ class Retries:
         self._losses: dict[str, int] = {}
         self._furthest: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
+        self._saved: dict[str, float] = {}
         self.given_up = 0
         """Trials that were given up."""
 
@@ -27,6 +28,12 @@ class Retries:
         """Notes how far a trial has come; further than ever before clears its deaths."""
         if step > self._furthest.get(trial_id, 0):
             self._furthest[trial_id] = step
+            self._losses.pop(trial_id, None)
+
+    def save(self, trial_id: str, mark: float) -> None:
+        """Notes a mark that grows when the trial's checkpoint does; further than ever before clears its deaths too."""
+        if mark > self._saved.get(trial_id, 0.0):
+            self._saved[trial_id] = mark
             self._losses.pop(trial_id, None)
 
     def lose(self, trial_id: str) -> bool:

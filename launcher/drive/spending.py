@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task
-from sweeps.plan import core_hours_spent
 from sweeps.record import RunRecord, Status
 
 
@@ -19,7 +18,7 @@ class SpendLedger:
 
         Args:
             cap_core_hours: the hard cap; None: the ledger only counts.
-            records: all of the study, with their curves: without, an unfinished run counts in full.
+            records: all of the study, with their curves: an unfinished run has used what its last point says.
         """
         self.cap_core_hours = cap_core_hours
         self.spent_core_hours = 0.0
@@ -28,9 +27,11 @@ class SpendLedger:
         self._first_step: dict[str, int] = {}
         self._last_step: dict[str, int] = {}
         for record in records:
-            self.spent_core_hours += core_hours_spent(record)
-            if record.status is Status.KILLED and record.outcome is not None:
-                self._saved_steps[record.trial.id] = record.outcome.steps  # it was asked to stop, and saved
+            steps = _steps_of(record)
+            self.spent_core_hours += record.cost.core_hours * (steps + record.repeated_steps) / record.trial.steps
+            has_saved = record.status in (Status.KILLED, Status.STOPPED) and record.outcome is not None
+            if has_saved or record.status is Status.RUNNING:
+                self._saved_steps[record.trial.id] = steps  # it saved when it was asked to stop, or is further by now
 
     @property
     def reserved_core_hours(self) -> float:
@@ -45,6 +46,8 @@ class SpendLedger:
             is_underway: they run already, for an earlier driver promised them their price: refusing would save nothing.
         """
         prices = {task.trial.id: self._owed(task) for task in tasks if task.trial.id not in self._reserved}
+        if not prices:
+            return True  # promised already: it is queued or runs since an earlier command
         total = self.spent_core_hours + self.reserved_core_hours + sum(prices.values())
         # Sums of thousands of prices round: one part in a billion is no overdraft.
         if self.cap_core_hours is not None and not is_underway and total > self.cap_core_hours * (1.0 + 1e-9):
@@ -83,9 +86,16 @@ class SpendLedger:
         trial_id = task.trial.id
         if self._reserved.pop(trial_id, None) is None:
             return
-        steps = self._last_step.pop(trial_id, 0) - self._first_step.pop(trial_id, 0)
+        began = self._first_step.pop(trial_id, self._saved_steps.get(trial_id, 0))
+        steps = self._last_step.pop(trial_id, began) - began
         self.spent_core_hours += task.cost.core_hours * min(1.0, max(0, steps) / task.trial.steps)
 
     def _owed(self, task: Task) -> float:
         saved = self._saved_steps.get(task.trial.id, 0)
         return task.cost.core_hours * (1.0 - min(1.0, saved / task.trial.steps))
+
+
+def _steps_of(record: RunRecord) -> int:
+    """Returns how many steps of a trial were trained, as far as was reported."""
+    points = [point.step for point in record.curve[-1:]]
+    return min(record.trial.steps, max([*points, record.outcome.steps if record.outcome else 0]))

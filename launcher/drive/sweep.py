@@ -13,6 +13,7 @@ from launcher.drive.driver_lock import driver_lock
 from launcher.drive.ingestion import ingest_ended
 from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
+from launcher.drive.requests_file import take
 from launcher.settings.request import Request, SlurmCluster
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
@@ -65,6 +66,7 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
         plan = sweep.plan(sweep.records())
         _show_plan(sweep, plan)
         with driver_lock(paths.study_dir(sweep.study), sweep.study):
+            take(paths.study_dir(sweep.study))  # what was asked of an earlier driver is no business of this one
             settlement = _settle_all(sweep)
         answer["runs"] = asdict(settlement) | {"total": len(list(plan.trials()))}
         code = _fit(sweep, answer)

@@ -141,7 +141,10 @@ class RayBackend:
         if not self._waiting:
             return []
         packs = [tasks for _, tasks in self._waiting]
-        batch = write_batch(self._batches_dir, self._order, packs, cluster="ray")
+        try:
+            batch = write_batch(self._batches_dir, self._order, packs, cluster="ray")
+        except OSError:  # the disk is full: the packs wait for the next poll
+            return []
         self._inboxes[batch.name] = Inbox(batch)
         for place, (job, tasks) in enumerate(self._waiting):
             carrier = _Carrier(batch=batch, place=place, owed={task.trial.id: task for task in tasks})

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from launcher.contract.backend import Ended, Event, Held, Lost, Order, Refused, Task
 from launcher.contract.batch_folder import Batch, Inbox, open_batches, write_batch
@@ -65,6 +64,7 @@ class SlurmBackend:
         self._pause_s = READ_S[0]
         self._max_array_size: int | None = None
         self._carrying: dict[str, _Carrier] = {}
+        self._doubtful: list[Batch] = []
         self._open_places: defaultdict[str, set[int]] = defaultdict(set)
         self.silence: str | None = None
         """What Slurm answers in place of an answer, while it does not answer."""
@@ -130,10 +130,11 @@ class SlurmBackend:
         if not self._waiting or now < self._next_submission_s:
             return
         try:
+            self._forget_doubtful()
             self._max_array_size = self._max_array_size or slurm_commands.max_array_size()
             while self._waiting and len(self._carriers) < self._spec.max_queued:
                 self._submit_some(self._max_array_size - ARRAY_SIZE_LEFT)
-        except (QueueFullError, SlurmSilentError) as error:
+        except (QueueFullError, SlurmSilentError, OSError) as error:  # or the disk is full: jobs wait for better times
             self.silence = str(error)
             self._next_submission_s = now + RETRY_SUBMISSION_S
         except StudyError as error:
@@ -148,7 +149,10 @@ class SlurmBackend:
         batch = write_batch(self._batches_dir, self._order, [tasks for _, tasks in chosen], cluster="slurm")
         try:
             number = submit_array(batch, len(chosen), minutes, self._spec)
-        except (QueueFullError, StudyError):
+        except (QueueFullError, OSError):
+            self._doubtful.append(batch)  # Slurm may have taken it and not come to say so
+            raise
+        except StudyError:
             batch.close()
             raise
         taken = {id(item) for item in chosen}
@@ -164,6 +168,14 @@ class SlurmBackend:
             )
             self._enter(carrier)
             self._of_job[job].append(carrier)
+
+    def _forget_doubtful(self) -> None:
+        """Takes batches that may or may not have reached Slurm out of its queue before their packs go in again."""
+        if self._doubtful:
+            slurm_commands.cancel_named([job_name(batch) for batch in self._doubtful])
+            for batch in self._doubtful:
+                batch.close()
+            self._doubtful.clear()
 
     def _cancel(self, carriers: Sequence[_Carrier]) -> None:
         slurm_commands.cancel([carrier.full_job for carrier in carriers if carrier.full_job])
@@ -183,14 +195,24 @@ class SlurmBackend:
                 carrier.has_started, carrier.missing_since_s = True, None
                 if isinstance(event, Attached):
                     continue
-                if isinstance(event, (Ended, Lost, Held)):
-                    carrier.owed.pop(event.trial_id, None)
-                    self._carrying.pop(event.trial_id, None)
-                    if not carrier.owed:
-                        self._drop(carrier)
-                events.append(event)
+                if (
+                    not isinstance(event, (Ended, Lost, Held))
+                    or self._is_settled_by(carrier, event.trial_id)
+                    or isinstance(event, Ended)
+                ):
+                    events.append(event)
         self._pause_s = READ_S[0] if events else min(READ_S[1], 1.3 * self._pause_s)
         return events
+
+    def _is_settled_by(self, carrier: _Carrier, trial_id: str) -> bool:
+        """Returns whether the trial was the carrier's to run: one that was given to another meanwhile is that one's."""
+        if carrier.owed.pop(trial_id, None) is None:
+            return False
+        if self._carrying.get(trial_id) is carrier:
+            del self._carrying[trial_id]
+        if not carrier.owed:
+            self._drop(carrier)
+        return True
 
     def _look(self) -> list[Event]:
         """Returns the losses that squeue tells of, when it is time to ask it."""
@@ -219,11 +241,20 @@ class SlurmBackend:
     def _is_gone(self, carrier: _Carrier, listed: ListedJob | None, now: float) -> bool:
         if listed is not None:
             carrier.job, carrier.missing_since_s = listed.job, None
-            if listed.state == "PD" and carrier.has_started and "BeginTime" in listed.reason and carrier.full_job:
-                slurm_commands.start_now(carrier.full_job)
-            return False
+            return listed.state == "PD" and self._is_held(carrier, listed.reason)
         carrier.missing_since_s = carrier.missing_since_s or now
         return now - carrier.missing_since_s >= GRACE_S
+
+    def _is_held(self, carrier: _Carrier, reason: str) -> bool:
+        """Returns whether a waiting job will never start by itself; lifts or tells what keeps it otherwise."""
+        if "BeginTime" in reason and carrier.has_started and carrier.full_job:
+            slurm_commands.start_now(carrier.full_job)
+        if "requeued held" in reason.replace("_", " ").lower():  # Slurm could not launch it, and gives up
+            slurm_commands.cancel([carrier.full_job or ""])
+            return True
+        if "held" in reason.lower() or "NeverSatisfied" in reason:
+            self.silence = f"job {carrier.full_job} is held: {reason} (scontrol release {carrier.full_job} lets it go)"
+        return False
 
     def _bury(self, carrier: _Carrier) -> list[Event]:
         place = carrier.place if carrier.is_array else None
@@ -243,7 +274,8 @@ class SlurmBackend:
         self._carriers.pop((batch.name, carrier.place), None)
         self._open_places[batch.name].discard(carrier.place)
         for trial_id in carrier.owed:
-            self._carrying.pop(trial_id, None)
+            if self._carrying.get(trial_id) is carrier:
+                del self._carrying[trial_id]
         inbox = self._inboxes.get(batch.name)
         if inbox is not None:
             inbox.finish(carrier.place)
@@ -292,22 +324,14 @@ class SlurmBackend:
             if is_stale and job is not None and job.state == "PD":
                 unwanted.append(carrier)  # it would refuse to run: the checkout holds other code by now
         self._cancel(unwanted)
-        self._pending_events += self._read()
+        self._catch_up(batch)
 
-
-def cancel_open_batches(batches_dir: Path) -> int:
-    """Returns how many packs were taken out of Slurm's queue, those of drivers that are gone; asks it only if any."""
-    batches = open_batches(batches_dir, cluster="slurm")
-    if not batches:
-        return 0
-    try:
-        listed = slurm_commands.listed_jobs([job_name(batch) for batch in batches])
-    except (SlurmSilentError, FileNotFoundError) as error:
-        raise StudyError(f"Slurm does not answer, so nothing was cancelled: {error} (try: make stop, later)") from error
-    slurm_commands.cancel(sorted({job.job for job in listed}))
-    for batch in batches:
-        batch.close()
-    return len(listed)
+    def _catch_up(self, batch: Batch) -> None:
+        """Takes note of what a batch told its earlier driver: that is in the journals, and no news of this command."""
+        for place, event in self._inboxes[batch.name].read() if batch.name in self._inboxes else ():
+            carrier = self._carriers.get((batch.name, place))
+            if carrier is not None and isinstance(event, (Ended, Lost, Held)):
+                self._is_settled_by(carrier, event.trial_id)
 
 
 def split_pack(tasks: tuple[Task, ...], spec: SlurmCluster) -> list[tuple[Task, ...]]:

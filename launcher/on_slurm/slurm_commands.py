@@ -59,7 +59,7 @@ def listed_jobs(names: Collection[str]) -> list[ListedJob]:
     if not names:
         return []
     # Not by job number: Slurm forgets finished ones and then calls the number invalid.
-    answer = run(["squeue", "--noheader", "--array", "--me", "--name", ",".join(names), "--format", "%F|%K|%j|%t|%r"])
+    answer = run(["squeue", "--noheader", "--array", "--name", ",".join(names), "--format", "%F|%K|%j|%t|%r"])
     return [_listed(line) for line in answer.splitlines() if line.count("|") >= 4]
 
 
@@ -108,6 +108,16 @@ def cancel(jobs: Sequence[str]) -> None:
     """Cancels jobs or array tasks (`12`, `12_3`); those that have ended are passed over."""
     for first in range(0, len(jobs), 500):  # a command line has a length
         run(["scancel", "--quiet", *jobs[first : first + 500]], is_checked=False)
+
+
+def cancel_named(names: Sequence[str]) -> None:
+    """Cancels all jobs of these names, of which there may be none.
+
+    Raises:
+        SlurmSilentError: the controller does not answer.
+    """
+    for name in names:
+        run(["scancel", "--quiet", "--name", name])
 
 
 def start_now(job: str) -> None:

@@ -57,7 +57,9 @@ class PackJob:
         part(hosts)
         if is_done:
             return
-        if hosts.is_leader and _starts_in_vain(self.folder, self.place) < MAX_STARTS_WITHOUT_PROGRESS:
+        if hosts.is_leader:
+            if _starts_in_vain(self.folder, self.place) >= MAX_STARTS_WITHOUT_PROGRESS:
+                sys.exit(1)  # and with it, its companions: the driver hears that the job is gone
             noted.hand_on()  # saves nothing more, requeues, and ends this process
         while not hosts.is_leader:
             time.sleep(60.0)  # the requeue ends this process with the leader's
@@ -99,15 +101,17 @@ def _start_name() -> str:
 
 
 def _starts_in_vain(folder: Path, place: int) -> int:
-    """Returns how many starts of the job, to the last, have brought no point of any curve."""
-    from launcher.contract.backend import Ended, Moved
+    """Returns how many starts of the job, to the last, have brought no point of any curve and saved no further step."""
+    from launcher.contract.backend import Ended, Moved, Paused
     from launcher.contract.batch_folder import Batch, Inbox
     from launcher.contract.wire import Attached
 
-    starts = 0
+    starts, saved_step = 0, 0
     for event in Inbox(Batch(folder=folder)).read_pack(place):
         if isinstance(event, Attached):
             starts += 1
         elif isinstance(event, (Moved, Ended)):
-            starts = 0
+            starts = saved_step = 0
+        elif isinstance(event, Paused) and event.saved_step > saved_step:
+            starts, saved_step = 0, event.saved_step
     return starts

@@ -66,10 +66,9 @@ class Desk:
     def run(self, task: Task, send: Send, *, should_stop: ShouldStop = lambda: None) -> None:
         """Trains one task and journals the attempt; an exception of the trainer is an outcome, not an error."""
         order, trial = self._order, task.trial
-        try:
-            self._prepare(trial.data)
-        except StudyError as error:
-            send(Refused(message=str(error)))
+        refusal = self._refusal(trial.data)
+        if not self._hosts.everyone_says(refusal is None):
+            send(Refused(message=refusal or "another host of the job cannot read the data"))
             return
         journal = self._open_journal(task, send) if self._hosts.is_leader else None
         if not self._hosts.leader_says(journal is not None):
@@ -87,6 +86,7 @@ class Desk:
             self._hosts.gather()
         except Exception as error:  # the disk is full, or gone: nothing can be said in the journal
             send(Lost(trial_id=trial.id, reason=f"{self._name}: {error}"))
+            self._hosts.abandon()
             return
         finally:
             if journal is not None:
@@ -156,21 +156,26 @@ class Desk:
         sys.stdout.flush()
         if outcome.status is not Status.KILLED:
             return outcome, None
+        watch.is_over()  # a signal that reached another host first is here by now
         if watch.stop is Stop.OUTRUN:
             return dataclasses.replace(outcome, status=Status.STOPPED), None
-        if watch.stop is Stop.MAKE_ROOM:
-            return outcome, Paused(trial_id=trial.id, reason=f"{self._name} has to make room")
-        return outcome, Lost(
-            trial_id=trial.id, reason=f"{self._name}: past its time limit of {task.limit_s or 0:.0f} s"
-        )
+        if watch.stop is Stop.MAKE_ROOM or not watch.is_late:
+            room = f"{self._name} has to make room"
+            return outcome, Paused(trial_id=trial.id, reason=room, saved_step=outcome.steps)
+        limit = f"{self._name}: past its time limit of {task.limit_s or 0:g} s"
+        return outcome, Lost(trial_id=trial.id, reason=limit, saved_step=outcome.steps)
 
-    def _prepare(self, data: DataSpec) -> None:
-        if data in self._prepared:
-            return
+    def _refusal(self, data: DataSpec) -> str | None:
+        """Returns what is wrong with the data, once it was read; None where nothing is."""
         prepare: Callable[..., None] | None = getattr(self._module, "prepare_data", None)
-        if prepare is not None:
+        if data in self._prepared or prepare is None:
+            return None
+        try:
             prepare(data, self._order.paths.data_dir)
+        except StudyError as error:
+            return str(error)
         self._prepared.add(data)
+        return None
 
 
 class _Watch:
@@ -183,7 +188,12 @@ class _Watch:
 
     def is_over(self) -> bool:
         self.stop = self.stop or self._should_stop()
-        return self.stop is not None or (self._deadline_s is not None and time.monotonic() > self._deadline_s)
+        return self.stop is not None or self.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the attempt is past its limit."""
+        return self._deadline_s is not None and time.monotonic() > self._deadline_s
 
 
 def failed(error: str, last: Progress | None, *, is_out_of_memory: bool = False) -> Outcome:

@@ -37,6 +37,21 @@ class Hosts:
         said: Any = multihost_utils.broadcast_one_to_all(np.int32(word))
         return bool(said)
 
+    def everyone_says(self, word: bool) -> bool:
+        """Returns whether every process says so; all of them must ask."""
+        if self.count == 1:
+            return word
+        import numpy as np
+        from jax.experimental import multihost_utils
+
+        said: Any = multihost_utils.process_allgather(np.int32(word))
+        return bool(np.all(said))
+
+    def abandon(self) -> None:
+        """Ends this process, and with it the job, where the others wait for it in a collective that it has left."""
+        if self.count > 1:
+            os._exit(1)
+
     def gather(self) -> None:
         """Waits for the others; the process ends where they do not come.
 

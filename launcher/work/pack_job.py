@@ -9,6 +9,7 @@ from launcher.contract.wire import Attached
 from launcher.work.desk import Desk
 from launcher.work.hosts import Hosts
 from sweeps.errors import StudyError
+from sweeps.record import Status
 from tracking.code_version import UNVERSIONED, code_version
 from tracking.journal import read_record
 
@@ -38,11 +39,13 @@ def run_pack(
     """
     batch, hosts = Batch(folder=folder), hosts or Hosts()
     if not hosts.is_leader:
+        if hosts.leader_says(False):
+            return True
         return _work(batch, place, open_desk(hosts), _silent, hosts, should_stop)
     with Outbox(batch, place) as outbox:
         outbox.send(Attached(worker=worker))
         stale = stale_code(batch)
-        if stale is not None:
+        if hosts.leader_says(stale is not None) and stale is not None:
             outbox.send(Refused(message=stale))
             return True
         try:
@@ -85,7 +88,8 @@ def _work(
 def _settled(batch: Batch, task: Task) -> Ended | None:
     order = batch.order()
     record = read_record(order.paths, order.study, task.trial.id)
-    if record is None or record.outcome is None or not record.is_settled:
+    # Not one that ran out of memory: where it is in a pack again, somebody has asked for another go.
+    if record is None or record.outcome is None or record.status not in (Status.FINISHED, Status.DIVERGED):
         return None
     return Ended(trial_id=task.trial.id, outcome=record.outcome)
 

@@ -49,14 +49,14 @@ def test_changed_sources_are_dirty(checkout: Path, name: str, is_dirty: bool) ->
     """A changed or new source makes the version dirty; tests, notes and ignored files do not."""
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).write_text("2\n")
-    assert code_version(checkout).endswith("-dirty") == is_dirty
+    assert ("-dirty-" in code_version(checkout)) == is_dirty
 
 
 def test_checkout_within_a_larger_one(checkout: Path) -> None:
     """In a subfolder of a repository, only what lies in the subfolder counts."""
     (checkout / "docs" / "sketch.py").write_text("2\n")
-    assert not code_version(checkout / "sweeps").endswith("-dirty")
-    assert code_version(checkout / "docs").endswith("-dirty")
+    assert "-dirty" not in code_version(checkout / "sweeps")
+    assert "-dirty-" in code_version(checkout / "docs")
 
 
 def test_without_git_it_is_unversioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +65,12 @@ def test_without_git_it_is_unversioned(tmp_path: Path, monkeypatch: pytest.Monke
     assert code_version(tmp_path / "nowhere") == "unversioned"
     monkeypatch.setenv("PATH", "")
     assert code_version(tmp_path) == "unversioned"
+
+
+def test_two_changes_are_two_versions(checkout: Path) -> None:
+    """Each state of changed sources has a name of its own, and the same state the same one."""
+    versions: list[str] = []
+    for text in ("2\n", "3\n", "2\n"):
+        (checkout / "sweeps" / "plan.py").write_text(text)
+        versions.append(code_version(checkout))
+    assert versions[0] == versions[2] != versions[1]

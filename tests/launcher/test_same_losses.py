@@ -1,0 +1,66 @@
+"""One small sweep of real training on every back end: the same cells give the same losses, to the last bit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.settings.request import ClusterSpec, RayCluster
+from sweeps.record import RunRecord, Status
+from tracking.journal import read_journals
+from tracking.paths import ProjectPaths
+from tracking.run_table import read_records
+
+CELLS = ("study.models=[scale/f0,scale/f1]", "study.epochs=[0.03125,0.0625]", "study.peak_lrs=[0.1,0.2]", "seeds=1")
+RUNS = 8
+
+
+def sweep(root: Path, *words: str) -> dict[str, Any]:
+    """Returns what the command answers; two epochs are too few for a law, which its exit code says."""
+    command = [sys.executable, "-m", "launcher", "action=sweep", "budget=0.4k", "format=json", *CELLS, *words]
+    environment = {**os.environ, "LOGLOG_ROOT": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout.startswith("{"), done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def results(records: list[RunRecord]) -> dict[str, tuple[object, ...]]:
+    """Returns every number of every run that training gives, its curve included; times apart."""
+    return {
+        record.trial.id: (
+            *(getattr(record.outcome, name) for name in ("steps", "val_loss", "selection_loss", "train_loss")),
+            *((point.step, point.images, point.train_loss, point.val_loss) for point in record.curve),
+        )
+        for record in records
+        if record.status is Status.FINISHED
+    }
+
+
+@pytest.fixture(scope="module")
+def local_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, ...]]:
+    """What local workers, each on a core of its own, find."""
+    root = tmp_path_factory.mktemp("local")
+    assert sweep(root, "cluster=local")["runs"]["finished"] == RUNS
+    return results(read_journals(ProjectPaths(root=root), "scale_model"))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_small_sweep(
+    backend_name: str, cluster_spec: ClusterSpec, local_results: dict[str, tuple[object, ...]], tmp_path: Path
+) -> None:
+    """The command trains all cells, records them in runs.sqlite, and their losses are those of local workers."""
+    words = [f"cluster={cluster_spec.name}"]
+    if isinstance(cluster_spec, RayCluster):
+        words += [f"cluster.address={cluster_spec.address}", "cluster.max_workers=2"]
+    answer = sweep(tmp_path, *words)
+    assert answer["runs"]["finished"] == RUNS, answer
+    paths = ProjectPaths(root=tmp_path)
+    found = results(read_journals(paths, "scale_model"))
+    assert len(found) == RUNS and found == local_results, backend_name
+    assert results(read_records(paths, "scale_model", curves=True)).keys() == found.keys()
+    assert {record.code_version for record in read_records(paths, "scale_model")} != {"unversioned"}
