@@ -116,8 +116,7 @@ def cancel_named(names: Sequence[str]) -> None:
     Raises:
         SlurmSilentError: the controller does not answer.
     """
-    for name in names:
-        run(["scancel", "--quiet", "--name", name])
+    cancel(sorted({job.job for job in listed_jobs(names)}))
 
 
 def start_now(job: str) -> None:

@@ -1,7 +1,9 @@
 """Looking at a sweep, stopping it and giving it another go, from another terminal, with a driver and without."""
 
 import json
+import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from launcher.attend import attending as attend
 from launcher.drive import driver_lock, requests_file
 from launcher.drive.driver_lock import is_driven
-from launcher.drive.driver_note import DriverNote, read_note, write_note
+from launcher.drive.driver_note import read_note
 from launcher.drive.requests_file import Ask
 from sweeps.errors import StudyError
 from sweeps.record import Status
@@ -154,32 +156,41 @@ def test_requests_are_taken_once(tmp_path: Path) -> None:
     assert requests_file.take(tmp_path) == {Ask.STOP} and not requests_file.take(tmp_path)
 
 
-def test_a_driver_on_another_host_is_believed_while_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_on_another_host_is_believed_while_it_counts(tmp_path: Path) -> None:
     """Where locks do not reach, a beat that goes on keeps a second driver out, and one that stands still does not."""
-    note = DriverNote(
-        beat=1,
-        pid=1,
-        host="far",
-        cluster="slurm",
-        budget_core_hours=1.0,
-        spend_cap_core_hours=None,
-        runs=1,
-        done=0,
-        total_core_hours=1.0,
-        reserved_core_hours=0.0,
-        spent_core_hours=0.0,
-        eta_s=None,
-    )
-    write_note(tmp_path, note)
     (tmp_path / "driver.lock").write_text("process 1 on far\n")
-    beats = iter(range(100))
-    with monkeypatch.context() as patch:
-        patch.setattr(driver_lock, "beat_of", lambda folder: next(beats))
+    is_over = threading.Event()
+
+    def beat() -> None:
+        for count in range(1000):
+            (tmp_path / "driver.beat").write_text(f"1 {count}\n")
+            if is_over.wait(0.1):
+                return
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        assert is_driven(tmp_path)
         with (
             pytest.raises(StudyError, match="is being run by process 1 on far"),
-            driver_lock.driver_lock(tmp_path, "small", watch_s=0.2),
+            driver_lock.driver_lock(tmp_path, "small"),
         ):
             pass
-    with driver_lock.driver_lock(tmp_path, "small", watch_s=0.2):
-        assert is_driven(tmp_path)
-    assert driver_lock.holder(tmp_path) is None
+    finally:
+        is_over.set()
+        thread.join()
+    with driver_lock.driver_lock(tmp_path, "small", watch_s=0.5):
+        assert driver_lock.holder(tmp_path) != "process 1 on far"
+    assert driver_lock.holder(tmp_path) is None and not is_driven(tmp_path)
+
+
+def test_a_driver_on_another_host_that_died_long_ago_is_not_waited_for(tmp_path: Path) -> None:
+    """An old beat is no sign of life, by the clock of the disk."""
+    (tmp_path / "driver.lock").write_text("process 1 on far\n")
+    (tmp_path / "driver.beat").write_text("1 7\n")
+    os.utime(tmp_path / "driver.beat", (1.0, 1.0))
+    assert not is_driven(tmp_path)
+    begun_s = time.monotonic()
+    with driver_lock.driver_lock(tmp_path, "small"):
+        assert time.monotonic() - begun_s < driver_lock.WATCH_S / 2

@@ -22,7 +22,7 @@ def chaos(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "EPOCHS", ("1", "2"))
+    monkeypatch.setattr(module, "SEEDS", 2)
     yield module
     sys.path[:] = before
 
