@@ -59,9 +59,11 @@ def _cluster_of(item: pytest.Item) -> str | None:
     path = item.path.relative_to(CHECKOUT).as_posix()
     if "/on_ray/" in path:
         return "ray"
-    if path.startswith("tests/clusters/"):
-        return item.path.stem
+    if path.startswith("tests/clusters/") or item.path.stem == "test_same_losses":
+        return item.path.stem  # it meets several
     callspec = getattr(item, "callspec", None)
+    if item.path.stem == "test_chaos" and callspec is not None:
+        return f"chaos {callspec.params['name']}"
     names = [callspec.params.get("backend_name")] if callspec is not None else []
     names += getattr(item, "fixturenames", [])
     for name, group in (("slurm_accounted", "slurm_accounted"), ("slurm", "slurm"), ("ray", "ray")):

@@ -27,9 +27,7 @@ def chaos(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     sys.path[:] = before
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"{name}_chaos")) for name in ("local", "slurm", "ray")]
-)
+@pytest.fixture(params=["local", "slurm", "ray"])
 def name(request: pytest.FixtureRequest) -> str:
     """Each back end that outlives a fault, where this machine can run it."""
     reason = {"slurm": private_slurm.missing, "ray": private_ray.missing}.get(request.param, lambda: None)()
