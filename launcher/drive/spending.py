@@ -67,11 +67,15 @@ class SpendLedger:
                 if event.outcome.status in (Status.FINISHED, Status.DIVERGED, Status.STOPPED):
                     self._last_step[trial_id] = event.outcome.steps
                 self._settle(task)
+                self._saved_steps.pop(trial_id, None)
             case Lost():
                 self._settle(task)
                 self._saved_steps.pop(trial_id, None)
+                if event.saved_step:
+                    self._saved_steps[trial_id] = event.saved_step
             case Paused():
-                reached = self._last_step.get(trial_id, 0)
+                reached = max(event.saved_step, self._last_step.get(trial_id, 0))
+                self._last_step[trial_id] = reached
                 self._settle(task)
                 self._saved_steps[trial_id] = reached
                 self._reserved[trial_id] = self._owed(task)  # its job goes on with it

@@ -52,3 +52,16 @@ def test_forgotten_deaths_do_not_count() -> None:
         retries.lose("a")
     retries.forget("a")
     assert retries.lose("a") and retries.due() == ["a"] and not retries
+
+
+def test_a_checkpoint_that_grows_clears_the_deaths() -> None:
+    """Between two points of a curve a long run may be put off often: what it saves is progress, too."""
+    retries = Retries(Clock())
+    for mark in range(1, 20):
+        retries.save("a", float(mark))
+        assert retries.lose("a")
+    for _ in range(GIVE_UP_AFTER - 2):
+        retries.save("a", 19.0)
+        assert retries.lose("a")
+    retries.save("a", 19.0)
+    assert not retries.lose("a")

@@ -104,6 +104,19 @@ def test_what_was_saved_is_not_paid_twice(make_tasks: MakeTasks) -> None:
     assert not killed.reserve((task,))
 
 
+def test_what_runs_since_an_earlier_command_is_promised_once(make_tasks: MakeTasks) -> None:
+    """A cap of exactly the plan's price holds the plan also when half of it runs already, and ends at that price."""
+    one, other = make_tasks(seeds=2)
+    price, half = one.cost.core_hours, one.trial.steps // 2
+    ledger = SpendLedger(2.0 * price, [record(one, Status.RUNNING, steps=half, has_outcome=False)])
+    assert ledger.reserve((one,), is_underway=True)
+    assert ledger.reserve((one,)) and ledger.reserve((other,))
+    for task, steps in ((one, one.trial.steps), (other, other.trial.steps)):
+        ledger.take(moved(task, steps), task)
+        ledger.take(Ended(trial_id=task.trial.id, outcome=outcome(Status.FINISHED, steps)), task)
+    assert ledger.spent_core_hours == pytest.approx(2.0 * price) and ledger.reserved_core_hours == 0.0
+
+
 def test_records_begin_the_ledger(make_tasks: MakeTasks) -> None:
     """What earlier commands used is in the records, what they repeated included."""
     (task,) = make_tasks()

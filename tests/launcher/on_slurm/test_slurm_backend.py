@@ -11,6 +11,7 @@ import pytest
 from launcher.contract.backend import Backend, Ended, Event, Lost, Moved, Order, Paused, Refused, Started, Task
 from launcher.contract.batch_folder import open_batches
 from launcher.on_slurm import slurm_submission
+from launcher.on_slurm.left_behind import cancel_open_batches, open_tasks
 from launcher.on_slurm.slurm_backend import SlurmBackend, split_pack
 from launcher.on_slurm.slurm_submission import plain_path, time_limit_min
 from launcher.settings.request import SlurmCluster
@@ -284,6 +285,41 @@ def test_a_second_driver_goes_on_with_what_the_first_has_queued(
     assert all("hello from" in second.logs(job) for job in jobs)
     assert {record.attempts for record in read_journals(paths, "small")} == {1}
     assert len(list((paths.study_dir("small") / "batches").iterdir())) == 1
+
+
+@pytest.mark.real
+def test_what_an_earlier_driver_was_told_is_no_news(
+    open_slurm: OpenSlurm, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures that are in the journals already are not told again to the driver that takes over."""
+    monkeypatch.setenv("FAKE_REPORT_S", "0.5")
+    raising, steady = make_tasks("raising", seeds=2), make_tasks("steady")
+    before = open_slurm()
+    before.submit((*raising, *steady))
+    follow(before, until=lambda event: isinstance(event, Moved))
+    after = open_slurm()
+    assert [task.trial.id for task in after.underway()] == [steady[0].trial.id]
+    events = follow(after)
+    assert {event.trial_id for event in events if isinstance(event, (Ended, Lost))} == {steady[0].trial.id}
+    assert not open_batches(paths.study_dir("small") / "batches", cluster="slurm")
+
+
+@pytest.mark.real
+def test_open_tasks_are_those_that_slurm_still_has(
+    here: PrivateSlurm, open_slurm: OpenSlurm, make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """After a driver's death its ended trials and cancelled jobs are not taken for queued ones."""
+    tasks = make_tasks(seeds=2)
+    backend = open_slurm(trials_per_job=1)
+    backend.submit(tasks)
+    follow(backend, ends=1)
+    folder = paths.study_dir("small") / "batches"
+    here.cancel_all()
+    deadline = time.monotonic() + 20.0
+    while open_tasks(folder, is_asked=True) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not open_tasks(folder, is_asked=True)
+    assert cancel_open_batches(folder) == 0 and not open_batches(folder, cluster="slurm")
 
 
 @pytest.mark.real
