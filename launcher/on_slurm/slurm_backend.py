@@ -6,14 +6,20 @@ Nothing is kept that is not on disk: a driver that finds batches of an earlier o
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from launcher.contract.backend import Ended, Event, Held, Lost, Order, Refused, Task
-from launcher.contract.batch_folder import Batch, Inbox, open_batches, write_batch
-from launcher.contract.wire import Attached, Ready
+from launcher.contract.backend import Event, Lost, Order, Refused, Task
+from launcher.contract.batch_folder import Batch, open_batches, write_batch
 from launcher.on_slurm import slurm_commands
+from launcher.on_slurm.carriers import Carrier, Carriers
 from launcher.on_slurm.slurm_commands import ListedJob, SlurmSilentError
-from launcher.on_slurm.slurm_submission import QueueFullError, job_name, log_path, submit_array, time_limit_min
+from launcher.on_slurm.slurm_submission import (
+    QueueFullError,
+    job_name,
+    log_path,
+    split_pack,
+    submit_array,
+    time_limit_min,
+)
 from launcher.settings.request import SlurmCluster
 from sweeps.errors import StudyError
 
@@ -28,26 +34,6 @@ ARRAY_SIZE_LEFT = 1
 """Arrays stay below MaxArraySize by this much."""
 
 
-@dataclass(kw_only=True, eq=False)
-class _Carrier:
-    """An array task, and which of its pack's trials have not ended yet."""
-
-    batch: Batch
-    place: int
-    owed: dict[str, Task]
-    job: str | None = None
-    """Slurm's number of the array; None until it is known."""
-    is_array: bool = True
-    has_started: bool = False
-    submitted_s: float = field(default_factory=time.monotonic)
-    missing_since_s: float | None = None
-
-    @property
-    def full_job(self) -> str | None:
-        """Slurm's name of the array task."""
-        return f"{self.job}_{self.place}" if self.is_array and self.job else self.job
-
-
 class SlurmBackend:
     """Queues packs in Slurm, follows them, and takes over what an earlier driver of the study has queued."""
 
@@ -55,17 +41,14 @@ class SlurmBackend:
         self._order, self._spec = order, spec
         self._batches_dir = order.paths.study_dir(order.study) / "batches"
         self._waiting: list[tuple[str, tuple[Task, ...]]] = []
-        self._carriers: dict[tuple[str, int], _Carrier] = {}
-        self._inboxes: dict[str, Inbox] = {}
-        self._of_job: defaultdict[str, list[_Carrier]] = defaultdict(list)
+        self._carriers = Carriers()
+        self._of_job: defaultdict[str, list[Carrier]] = defaultdict(list)
         self._jobs = 0
         self._pending_events: list[Event] = []
         self._next_look_s = self._next_submission_s = 0.0
         self._pause_s = READ_S[0]
         self._max_array_size: int | None = None
-        self._carrying: dict[str, _Carrier] = {}
         self._doubtful: list[Batch] = []
-        self._open_places: defaultdict[str, set[int]] = defaultdict(set)
         self.silence: str | None = None
         """What Slurm answers in place of an answer, while it does not answer."""
         self._adopt()
@@ -76,10 +59,10 @@ class SlurmBackend:
         """Returns the job's name. Its tasks go to Slurm with the next poll, those excepted that are there already."""
         self._jobs += 1
         job = f"job-{self._jobs}"
-        for carrier in (self._carrying.get(task.trial.id) for task in tasks):
+        for carrier in (self._carriers.of_trial(task.trial.id) for task in tasks):
             if carrier is not None and carrier not in self._of_job[job]:
                 self._of_job[job].append(carrier)
-        rest = tuple(task for task in tasks if task.trial.id not in self._carrying)
+        rest = tuple(task for task in tasks if self._carriers.of_trial(task.trial.id) is None)
         if rest:
             self._waiting += [(job, part) for part in split_pack(rest, self._spec)]
         return job
@@ -102,12 +85,12 @@ class SlurmBackend:
 
     def underway(self) -> Sequence[Task]:
         """Returns the tasks of all packs that are queued or run at Slurm."""
-        return [task for carrier in self._carriers.values() for task in carrier.owed.values()]
+        return self._carriers.tasks()
 
     def stop(self) -> None:
         """Cancels every pack of the study that is queued or runs."""
         self._waiting.clear()
-        self._cancel(list(self._carriers.values()))
+        self._cancel(list(self._carriers))
 
     def logs(self, job: str) -> str:
         """Returns what the job's tasks have printed so far."""
@@ -157,16 +140,8 @@ class SlurmBackend:
             raise
         taken = {id(item) for item in chosen}
         self._waiting = [item for item in self._waiting if id(item) not in taken]
-        self._inboxes[batch.name] = Inbox(batch)
         for place, (job, tasks) in enumerate(chosen):
-            carrier = _Carrier(
-                batch=batch,
-                place=place,
-                owed={task.trial.id: task for task in tasks},
-                job=number,
-                is_array=len(chosen) > 1,
-            )
-            self._enter(carrier)
+            carrier = self._carriers.enter(batch, place, tasks, job=number, is_array=len(chosen) > 1)
             self._of_job[job].append(carrier)
 
     def _forget_doubtful(self) -> None:
@@ -177,49 +152,26 @@ class SlurmBackend:
                 batch.close()
             self._doubtful.clear()
 
-    def _cancel(self, carriers: Sequence[_Carrier]) -> None:
+    def _cancel(self, carriers: Sequence[Carrier]) -> None:
         slurm_commands.cancel([carrier.full_job for carrier in carriers if carrier.full_job])
         for carrier in carriers:
-            self._drop(carrier)
+            self._carriers.drop(carrier)
 
     # ---- from Slurm ------------------------------------------------------------------------------------------------
 
     def _read(self) -> list[Event]:
         """Returns the new events of all batches."""
         events, self._pending_events = self._pending_events, []
-        for name, inbox in list(self._inboxes.items()):
-            for place, event in inbox.read():
-                carrier = self._carriers.get((name, place))
-                if carrier is None or isinstance(event, Ready):
-                    continue
-                carrier.has_started, carrier.missing_since_s = True, None
-                if isinstance(event, Attached):
-                    continue
-                if (
-                    not isinstance(event, (Ended, Lost, Held))
-                    or self._is_settled_by(carrier, event.trial_id)
-                    or isinstance(event, Ended)
-                ):
-                    events.append(event)
+        events += self._carriers.read()
         self._pause_s = READ_S[0] if events else min(READ_S[1], 1.3 * self._pause_s)
         return events
-
-    def _is_settled_by(self, carrier: _Carrier, trial_id: str) -> bool:
-        """Returns whether the trial was the carrier's to run: one that was given to another meanwhile is that one's."""
-        if carrier.owed.pop(trial_id, None) is None:
-            return False
-        if self._carrying.get(trial_id) is carrier:
-            del self._carrying[trial_id]
-        if not carrier.owed:
-            self._drop(carrier)
-        return True
 
     def _look(self) -> list[Event]:
         """Returns the losses that squeue tells of, when it is time to ask it."""
         now = time.monotonic()
         if now < self._next_look_s or not self._carriers:
             return []
-        names = {job_name(carrier.batch) for carrier in self._carriers.values()}
+        names = {job_name(carrier.batch) for carrier in self._carriers}
         try:
             listed = slurm_commands.listed_jobs(names)
             self.silence = None
@@ -231,21 +183,21 @@ class SlurmBackend:
         took_s = time.monotonic() - now
         self._next_look_s = time.monotonic() + min(LOOK_S[1], max(LOOK_S[0], 50.0 * took_s))
         seen = {(job.name, job.place): job for job in listed}
-        gone = [c for c in self._carriers.values() if self._is_gone(c, seen.get((job_name(c.batch), c.place)), now)]
+        gone = [c for c in self._carriers if self._is_gone(c, seen.get((job_name(c.batch), c.place)), now)]
         events = self._read() if gone else []  # their last words come before the news of their death
         for carrier in gone:
-            if (carrier.batch.name, carrier.place) in self._carriers:
+            if carrier in self._carriers:
                 events += self._bury(carrier)
         return events
 
-    def _is_gone(self, carrier: _Carrier, listed: ListedJob | None, now: float) -> bool:
+    def _is_gone(self, carrier: Carrier, listed: ListedJob | None, now: float) -> bool:
         if listed is not None:
             carrier.job, carrier.missing_since_s = listed.job, None
             return listed.state == "PD" and self._is_held(carrier, listed.reason)
         carrier.missing_since_s = carrier.missing_since_s or now
         return now - carrier.missing_since_s >= GRACE_S
 
-    def _is_held(self, carrier: _Carrier, reason: str) -> bool:
+    def _is_held(self, carrier: Carrier, reason: str) -> bool:
         """Returns whether a waiting job will never start by itself; lifts or tells what keeps it otherwise."""
         if "BeginTime" in reason and carrier.has_started and carrier.full_job:
             slurm_commands.start_now(carrier.full_job)
@@ -256,33 +208,12 @@ class SlurmBackend:
             self.silence = f"job {carrier.full_job} is held: {reason} (scontrol release {carrier.full_job} lets it go)"
         return False
 
-    def _bury(self, carrier: _Carrier) -> list[Event]:
+    def _bury(self, carrier: Carrier) -> list[Event]:
         place = carrier.place if carrier.is_array else None
         reason = slurm_commands.last_words(carrier.job, place) if carrier.job else "Slurm never got its job"
         tasks = list(carrier.owed.values())
-        self._drop(carrier)
+        self._carriers.drop(carrier)
         return [Lost(trial_id=task.trial.id, reason=reason) for task in tasks]
-
-    def _enter(self, carrier: _Carrier) -> None:
-        self._carriers[carrier.batch.name, carrier.place] = carrier
-        self._open_places[carrier.batch.name].add(carrier.place)
-        self._carrying.update(dict.fromkeys(carrier.owed, carrier))
-
-    def _drop(self, carrier: _Carrier) -> None:
-        """Takes a carrier off the books; the last of a batch closes it."""
-        batch = carrier.batch
-        self._carriers.pop((batch.name, carrier.place), None)
-        self._open_places[batch.name].discard(carrier.place)
-        for trial_id in carrier.owed:
-            if self._carrying.get(trial_id) is carrier:
-                del self._carrying[trial_id]
-        inbox = self._inboxes.get(batch.name)
-        if inbox is not None:
-            inbox.finish(carrier.place)
-        if not self._open_places[batch.name]:
-            del self._open_places[batch.name]
-            self._inboxes.pop(batch.name, None)
-            batch.close()
 
     # ---- from an earlier driver --------------------------------------------------------------------------------------
 
@@ -308,43 +239,18 @@ class SlurmBackend:
         packs = batch.packs()
         by_place = {job.place: job for job in listed}
         is_stale = batch.order().code_version != self._order.code_version and self._order.is_code_pinned
-        self._inboxes[batch.name] = Inbox(batch)
-        unwanted: list[_Carrier] = []
+        unwanted: list[Carrier] = []
         for place, tasks in enumerate(packs):
             job = by_place.get(place)
-            carrier = _Carrier(
-                batch=batch,
-                place=place,
-                owed={task.trial.id: task for task in tasks},
+            carrier = self._carriers.enter(
+                batch,
+                place,
+                tasks,
                 job=job.job if job else batch.job(),
                 is_array=len(packs) > 1,
                 has_started=(batch.events_dir / f"{place}.jsonl").exists(),
             )
-            self._enter(carrier)
             if is_stale and job is not None and job.state == "PD":
                 unwanted.append(carrier)  # it would refuse to run: the checkout holds other code by now
         self._cancel(unwanted)
-        self._catch_up(batch)
-
-    def _catch_up(self, batch: Batch) -> None:
-        """Takes note of what a batch told its earlier driver: that is in the journals, and no news of this command."""
-        for place, event in self._inboxes[batch.name].read() if batch.name in self._inboxes else ():
-            carrier = self._carriers.get((batch.name, place))
-            if carrier is not None and isinstance(event, (Ended, Lost, Held)):
-                self._is_settled_by(carrier, event.trial_id)
-
-
-def split_pack(tasks: tuple[Task, ...], spec: SlurmCluster) -> list[tuple[Task, ...]]:
-    """Returns a pack in parts, one for each job: so many trials as are asked for, or as half an hour holds."""
-    hours = [task.cost.wall_hours for task in tasks]
-    if spec.trials_per_job is not None:
-        size = spec.trials_per_job
-    elif any(wall_hours is None for wall_hours in hours):
-        size = len(tasks)
-    else:
-        size = max(1, int(JOB_HOURS / max(wall_hours or 0.0 for wall_hours in hours) or 1))
-    return [tasks[first : first + size] for first in range(0, len(tasks), size)]
-
-
-JOB_HOURS = 0.5
-"""A job should last about this long: shorter ones pay start-up too often, longer ones wait for one another."""
+        self._carriers.catch_up(batch)

@@ -28,6 +28,8 @@ UNKNOWN_TIME_MIN = 120
 MAX_REQUEUES = 10_000
 """submitit's own count is no judge: a job that makes progress may be put off as often as Slurm likes."""
 ACCEPTANCE_S = 30.0
+JOB_HOURS = 0.5
+"""A job should last about this long: shorter ones pay start-up too often, longer ones wait for one another."""
 
 _PLAIN_PATH = re.compile(r"[\w./+@:,=-]+", re.ASCII)
 _FOREIGN_LIMITS = (
@@ -55,6 +57,18 @@ def time_limit_min(tasks: Sequence[Task], spec: SlurmCluster) -> int:
         return UNKNOWN_TIME_MIN
     minutes = (TIME_SLACK * 3600.0 * sum(hours) + START_UP_S) / 60.0
     return math.ceil(1.25 ** math.ceil(math.log(minutes, 1.25)))
+
+
+def split_pack(tasks: tuple[Task, ...], spec: SlurmCluster) -> list[tuple[Task, ...]]:
+    """Returns a pack in parts, one for each job: so many trials as are asked for, or as half an hour holds."""
+    hours = [task.cost.wall_hours for task in tasks]
+    if spec.trials_per_job is not None:
+        size = spec.trials_per_job
+    elif any(wall_hours is None for wall_hours in hours):
+        size = len(tasks)
+    else:
+        size = max(1, int(JOB_HOURS / max(wall_hours or 0.0 for wall_hours in hours) or 1))
+    return [tasks[first : first + size] for first in range(0, len(tasks), size)]
 
 
 def submit_array(batch: Batch, count: int, minutes: int, spec: SlurmCluster) -> str:

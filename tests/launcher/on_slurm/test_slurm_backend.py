@@ -12,8 +12,8 @@ from launcher.contract.backend import Backend, Ended, Event, Lost, Moved, Order,
 from launcher.contract.batch_folder import open_batches
 from launcher.on_slurm import slurm_submission
 from launcher.on_slurm.left_behind import cancel_open_batches, open_tasks
-from launcher.on_slurm.slurm_backend import SlurmBackend, split_pack
-from launcher.on_slurm.slurm_submission import plain_path, time_limit_min
+from launcher.on_slurm.slurm_backend import SlurmBackend
+from launcher.on_slurm.slurm_submission import plain_path, split_pack, time_limit_min
 from launcher.settings.request import SlurmCluster
 from sweeps.cost import Cost
 from sweeps.record import Status
@@ -63,7 +63,7 @@ def first(kind: type) -> Callable[[Event], bool]:
 
 def running_job(backend: SlurmBackend) -> str:
     """Returns Slurm's name of the one job that is followed."""
-    (carrier,) = backend._carriers.values()
+    (carrier,) = backend._carriers
     assert carrier.full_job is not None
     return carrier.full_job
 
