@@ -56,7 +56,7 @@ def state_lines(state: StudyState) -> Iterator[str]:
     )
     if state.driver is not None:
         left = "" if note is None or note.eta_s is None else f", {format_duration(note.eta_s)} left"
-        where = "" if note is None else f" on cluster {note.cluster}"
+        where = "" if note is None else f", cluster {note.cluster}"
         yield f"driven by {state.driver}{where}{left}"
         if note is not None and note.silence:
             yield f"the scheduler does not answer: {note.silence.splitlines()[0]}"

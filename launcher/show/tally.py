@@ -58,7 +58,8 @@ class Tally:
     @property
     def spent_core_hours(self) -> float:
         """The price of all settled runs, and of the running ones as far as they have got."""
-        return self.core_hours - self._remaining_core_hours()
+        spent = self.core_hours - self._remaining_core_hours()
+        return spent if spent > 1e-9 * self.core_hours else 0.0  # sums of many prices round
 
     def task(self, trial_id: str) -> Task:
         """Returns the task of a pending trial."""
