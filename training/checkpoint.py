@@ -68,8 +68,10 @@ def _manager(folder: Path) -> Any:
 
 def _as_tree(now: Resumable) -> dict[str, Any]:
     clock = {"step": now.step, "loss_step": now.loss_step, "evaluated_images": now.evaluated_images}
+    leaves = jax.tree.leaves(now.state)
     return {
-        "state": jax.tree.leaves(now.state),
+        # Arrays of one process among several are nobody's to save for orbax; as plain numbers process 0 writes them.
+        "state": leaves if jax.process_count() == 1 else [np.asarray(leaf) for leaf in leaves],
         "clock": {name: np.asarray(value, np.int64) for name, value in clock.items()},
         "wall_s": np.asarray(now.wall_s, np.float64),
     }
