@@ -29,6 +29,7 @@ from kills import Comparison, compare  # noqa: E402
 from result_file import Figure, write_result  # noqa: E402
 
 from tracking.paths import ProjectPaths  # noqa: E402
+from tracking.sqlite_store import open_sqlite  # noqa: E402
 
 DRIVE = CHECKOUT / "tests" / "launcher" / "drive.py"
 MODELS, EPOCHS, SEEDS = ("steady", "other"), ("1", "2", "4"), 4
@@ -105,12 +106,20 @@ def storm(
     result = Storm()
     while result.faults.total() < faults:
         with folder_of_its_own() as paths:
+            prepare(paths, unbroken)
             wanted = min(faults - result.faults.total(), 12)
             is_done = _one_sweep(cluster_name, paths, wanted, result, rng, cluster, locked_s)
             result.stuck += not is_done
             result.add(compare(paths, unbroken, STUDY))
         print(f"  {cluster_name}: {result.faults.total()} faults, {result.sweeps} sweeps, {result}", flush=True)
     return result
+
+
+def prepare(paths: ProjectPaths, unbroken: ProjectPaths) -> None:
+    """Puts an empty database where it can be locked from the start, and says how slow the trainer is."""
+    shutil.copy(unbroken.root / "empty" / "runs.sqlite", paths.runs_sqlite)
+    paths.data_dir.mkdir()
+    (paths.data_dir / "report_s.txt").write_text(str(REPORT_S))
 
 
 def _one_sweep(
@@ -158,7 +167,11 @@ def _one_sweep(
 
 
 def run_unbroken(paths: ProjectPaths) -> None:
-    """Runs the same sweep in one process, undisturbed; raises CalledProcessError where it fails."""
+    """Runs the same sweep in one process, undisturbed, and makes an empty database; raises where that fails."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    (paths.root / "empty").mkdir()
+    with open_sqlite(ProjectPaths(root=paths.root / "empty")):
+        pass
     subprocess.run(words("inline"), env=environment(paths, None), stdout=subprocess.DEVNULL, check=True)
 
 

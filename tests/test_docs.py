@@ -141,3 +141,36 @@ def test_the_readme_shows_the_picks_of_the_fit() -> None:
         size = pick["model"].upper().replace("P", "+")
         row = f"| {format_core_hours(pick['budget_core_hours'])} | {size} | {pick['epochs']:.3g} epochs | "
         assert f"{row}{pick['peak_lr']:g} | {loss} | {low} to {high} | {pick['support']:.0%}".replace("%", " %") in page
+
+
+def _figures(benchmark: str) -> dict[str, float]:
+    """Returns what a benchmark measured last."""
+    found = json.loads((CHECKOUT / "benchmarks" / "results" / f"{benchmark}.json").read_text())["figures"]
+    return {name: figure["value"] for name, figure in found.items()}
+
+
+def test_the_readme_claims_what_chaos_has_shown() -> None:
+    """Two hundred faults, and no record lost, changed, doubled or stuck."""
+    assert "Two hundred faults" in (CHECKOUT / "README.md").read_text()
+    figures = _figures("chaos")
+    assert figures["faults"] >= 200
+    assert [figures[name] for name in ("lost", "changed", "duplicates", "stuck")] == [0, 0, 0, 0]
+
+
+def test_the_lab_log_has_the_figures_of_its_benchmarks() -> None:
+    """What is said of ingestion and of ten thousand queued packs is in the results."""
+    page = (CHECKOUT / "docs" / "lab-log.md").read_text()
+    ingest, overhead = _figures("ingest"), _figures("overhead")
+    assert (
+        f"| {ingest['ingest_seconds']:.0f} s; plain `mlflow.log_metric` {ingest['plain_log_metric_seconds']:,.0f} s"
+        in page
+    )
+    assert f"{ingest['ratio']:.0f} times" in page
+    assert (
+        f"busy {overhead['local_busy']:.1f} % of the time, {overhead['local_overhead_per_pack']:.0f} ms a pack" in page
+    )
+    assert f"{overhead['ray_overhead_per_pack']:.0f} ms of an actor a pack" in page
+    assert (
+        f"queued in {overhead['queued_in']:.0f} s; driver {overhead['queued_driver_memory']:.0f} MB, "
+        f"{overhead['queued_driver_core']:.1f} % of a core"
+    ) in page
