@@ -1,4 +1,4 @@
-"""The Ray back end: packs are trials of Ray Tune, run by warm actors; their events come back through the mailbox.
+"""The Ray back end: packs are trials of Ray Tune, run by warm actors; their events come back through batches.
 
 The driver's files and the actors' have to lie in one file system. Nothing is kept that is not on disk: actors end with
 their driver, and the next one plans anew from the journals.
@@ -8,11 +8,10 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Order, Refused, Task
-from launcher.contract.batch_folder import Batch, Inbox, open_batches, write_batch
-from launcher.contract.wire import Attached, Ready
+from launcher.contract.backend import Broken, Event, Lost, Order, Task
+from launcher.contract.batch_folder import Batch, open_batches, write_batch
+from launcher.contract.carriers import Carrier, Carriers
 from launcher.on_ray.ray_connection import RayConnection, needs_of
 from launcher.on_ray.ray_loop import TuneLoop
 from launcher.on_ray.ray_tape import CANCELLED, News, Slip, mark
@@ -28,21 +27,6 @@ MAX_FALSE_STARTS = 3
 """Loops that died before any pack was started, one after the other, until the back end gives up."""
 NO_ROOM_S = 30.0
 """Packs that wait so long, with none running, wait for a cluster that has no room."""
-
-
-@dataclass(kw_only=True, eq=False)
-class _Carrier:
-    """A queued or running pack, and which of its trials have not ended yet."""
-
-    batch: Batch
-    place: int
-    owed: dict[str, Task]
-    has_started: bool = False
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What the pack is called on the tape."""
-        return self.batch.name, self.place
 
 
 class RayBackend:
@@ -63,14 +47,12 @@ class RayBackend:
         for batch in open_batches(self._batches_dir, cluster="ray"):
             batch.close()  # its actors have died with the driver that wrote it
         self._waiting: list[tuple[str, tuple[Task, ...]]] = []
-        self._carriers: dict[tuple[str, int], _Carrier] = {}
-        self._of_job: defaultdict[str, list[_Carrier]] = defaultdict(list)
-        self._inboxes: dict[str, Inbox] = {}
-        self._open_places: defaultdict[str, set[int]] = defaultdict(set)
+        self._carriers = Carriers[Carrier]()
+        self._of_job: defaultdict[str, list[Carrier]] = defaultdict(list)
         self._jobs = self._false_starts = 0
         self._next_pulse_s = 0.0
         self._pause_s = READ_S[0]
-        self._stirred_s = time.monotonic()
+        self._opened_s = time.monotonic()
 
     # ---- what a driver asks for ------------------------------------------------------------------------------------
 
@@ -96,9 +78,9 @@ class RayBackend:
         """Drops the job's packs; one that runs ends at its next step, or is killed seconds later."""
         self._waiting = [item for item in self._waiting if item[0] != job]
         for carrier in self._of_job[job]:
-            if carrier.key in self._carriers:
+            if carrier in self._carriers:
                 mark(carrier.batch.folder, carrier.place, CANCELLED)
-                self._drop(carrier)
+                self._carriers.drop(carrier)
 
     def logs(self, job: str) -> str:
         """Returns what the job's tasks have printed so far; of several hosts, one after the other."""
@@ -116,9 +98,9 @@ class RayBackend:
     def stop(self) -> None:
         """Drops everything and ends the actors: what they were at is in journals and checkpoints."""
         self._waiting.clear()
-        for carrier in list(self._carriers.values()):
+        for carrier in self._carriers:
             mark(carrier.batch.folder, carrier.place, CANCELLED)
-            self._drop(carrier)
+            self._carriers.drop(carrier)
         self._loop.end()
 
     def close(self) -> None:
@@ -129,8 +111,12 @@ class RayBackend:
     @property
     def silence(self) -> str | None:
         """What keeps queued packs from starting, if something seems to."""
-        is_running = any(carrier.has_started for carrier in self._carriers.values())
-        if not self._carriers or is_running or time.monotonic() - self._stirred_s < NO_ROOM_S:
+        is_running = any(carrier.has_started for carrier in self._carriers)
+        if (
+            not self._carriers
+            or is_running
+            or time.monotonic() - max(self._opened_s, self._carriers.heard_s) < NO_ROOM_S
+        ):
             return None
         return "Ray has no room for an actor at present (ray status says what is asked for and what there is)"
 
@@ -145,12 +131,9 @@ class RayBackend:
             batch = write_batch(self._batches_dir, self._order, packs, cluster="ray")
         except OSError:  # the disk is full: the packs wait for the next poll
             return []
-        self._inboxes[batch.name] = Inbox(batch)
         for place, (job, tasks) in enumerate(self._waiting):
-            carrier = _Carrier(batch=batch, place=place, owed={task.trial.id: task for task in tasks})
-            self._carriers[carrier.key] = carrier
-            self._open_places[batch.name].add(place)
-            self._of_job[job].append(carrier)
+            carrier = Carrier(batch=batch, place=place, owed={task.trial.id: task for task in tasks})
+            self._of_job[job].append(self._carriers.enter(carrier))
         self._waiting = []
         try:
             self._loop.put([self._slip(batch, place, tasks) for place, tasks in enumerate(packs)])
@@ -169,7 +152,7 @@ class RayBackend:
 
     def _read(self) -> list[Event]:
         """Returns the new events of all packs, and the losses."""
-        if not self._inboxes:
+        if not self._carriers:
             return []
         # What Tune is done with has said all it had to say: so the news are read before the events.
         news = self._loop.news()
@@ -183,30 +166,18 @@ class RayBackend:
         return events
 
     def _read_events(self) -> list[Event]:
-        events: list[Event] = []
-        for name, inbox in list(self._inboxes.items()):
-            for place, event in inbox.read():
-                carrier = self._carriers.get((name, place))
-                if carrier is None or isinstance(event, Ready):
-                    continue
-                carrier.has_started, self._stirred_s, self._false_starts = True, time.monotonic(), 0
-                if isinstance(event, Attached):
-                    continue
-                if isinstance(event, (Ended, Lost, Held)):
-                    carrier.owed.pop(event.trial_id, None)
-                    if not carrier.owed:
-                        self._drop(carrier)
-                elif isinstance(event, Refused):
-                    self._drop(carrier)
-                events.append(event)
+        heard_s = self._carriers.heard_s
+        events = self._carriers.read()
+        if self._carriers.heard_s > heard_s:
+            self._false_starts = 0
         return events
 
     def _bury(self, news: News) -> list[Event]:
         """Returns the losses of a pack that Tune is done with: what it still owes."""
-        carrier = self._carriers.get((news.batch, news.place))
+        carrier = self._carriers.at(news.batch, news.place)
         if carrier is None:
             return []
-        self._drop(carrier)
+        self._carriers.drop(carrier)
         reason = f"Ray gave up on it: {news.reason}" if news.reason else "its pack ended without it"
         return [Lost(trial_id=trial_id, reason=reason) for trial_id in carrier.owed]
 
@@ -221,23 +192,13 @@ class RayBackend:
     def _bury_all(self, death: str) -> list[Event]:
         """Returns the losses of a Tune loop that died; the next packs get another loop."""
         reason = f"Ray Tune's loop ended: {death}"
-        if not any(carrier.has_started for carrier in self._carriers.values()):
+        if not any(carrier.has_started for carrier in self._carriers):
             self._false_starts += 1
-        carriers = list(self._carriers.values())
+        carriers = list(self._carriers)
         self.stop()
         if self._false_starts >= MAX_FALSE_STARTS:
             return [Broken(reason=f"{reason}; see {self._order.log_dir / 'ray.log'}")]
         return [Lost(trial_id=trial_id, reason=reason) for carrier in carriers for trial_id in carrier.owed]
-
-    def _drop(self, carrier: _Carrier) -> None:
-        """Takes a carrier off the books; the last of a batch closes it."""
-        batch = carrier.batch
-        del self._carriers[carrier.key]
-        self._inboxes[batch.name].finish(carrier.place)
-        self._open_places[batch.name].discard(carrier.place)
-        if not self._open_places[batch.name]:
-            del self._open_places[batch.name], self._inboxes[batch.name]
-            batch.close()
 
 
 def cell_of(trial: Trial) -> str:

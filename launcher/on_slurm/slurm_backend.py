@@ -6,11 +6,12 @@ Nothing is kept that is not on disk: a driver that finds batches of an earlier o
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from launcher.contract.backend import Event, Lost, Order, Refused, Task
 from launcher.contract.batch_folder import Batch, open_batches, write_batch
+from launcher.contract.carriers import Carrier, Carriers
 from launcher.on_slurm import slurm_commands
-from launcher.on_slurm.carriers import Carrier, Carriers
 from launcher.on_slurm.slurm_commands import ListedJob, SlurmSilentError
 from launcher.on_slurm.slurm_submission import (
     QueueFullError,
@@ -34,6 +35,22 @@ ARRAY_SIZE_LEFT = 1
 """Arrays stay below MaxArraySize by this much."""
 
 
+@dataclass(kw_only=True, eq=False)
+class _ArrayTask(Carrier):
+    """A pack as Slurm has it."""
+
+    job: str | None
+    """Slurm's number of the array; None until it is known."""
+    is_array: bool
+    missing_since_s: float | None = None
+    """Since when squeue does not list it."""
+
+    @property
+    def full_job(self) -> str | None:
+        """Slurm's name of the array task."""
+        return f"{self.job}_{self.place}" if self.is_array and self.job else self.job
+
+
 class SlurmBackend:
     """Queues packs in Slurm, follows them, and takes over what an earlier driver of the study has queued."""
 
@@ -41,8 +58,8 @@ class SlurmBackend:
         self._order, self._spec = order, spec
         self._batches_dir = order.paths.study_dir(order.study) / "batches"
         self._waiting: list[tuple[str, tuple[Task, ...]]] = []
-        self._carriers = Carriers()
-        self._of_job: defaultdict[str, list[Carrier]] = defaultdict(list)
+        self._carriers = Carriers[_ArrayTask]()
+        self._of_job: defaultdict[str, list[_ArrayTask]] = defaultdict(list)
         self._jobs = 0
         self._pending_events: list[Event] = []
         self._next_look_s = self._next_submission_s = 0.0
@@ -141,8 +158,9 @@ class SlurmBackend:
         taken = {id(item) for item in chosen}
         self._waiting = [item for item in self._waiting if id(item) not in taken]
         for place, (job, tasks) in enumerate(chosen):
-            carrier = self._carriers.enter(batch, place, tasks, job=number, is_array=len(chosen) > 1)
-            self._of_job[job].append(carrier)
+            owed = {task.trial.id: task for task in tasks}
+            carrier = _ArrayTask(batch=batch, place=place, owed=owed, job=number, is_array=len(chosen) > 1)
+            self._of_job[job].append(self._carriers.enter(carrier))
 
     def _forget_doubtful(self) -> None:
         """Takes batches that may or may not have reached Slurm out of its queue before their packs go in again."""
@@ -152,7 +170,7 @@ class SlurmBackend:
                 batch.close()
             self._doubtful.clear()
 
-    def _cancel(self, carriers: Sequence[Carrier]) -> None:
+    def _cancel(self, carriers: Sequence[_ArrayTask]) -> None:
         slurm_commands.cancel([carrier.full_job for carrier in carriers if carrier.full_job])
         for carrier in carriers:
             self._carriers.drop(carrier)
@@ -190,14 +208,14 @@ class SlurmBackend:
                 events += self._bury(carrier)
         return events
 
-    def _is_gone(self, carrier: Carrier, listed: ListedJob | None, now: float) -> bool:
+    def _is_gone(self, carrier: _ArrayTask, listed: ListedJob | None, now: float) -> bool:
         if listed is not None:
             carrier.job, carrier.missing_since_s = listed.job, None
             return listed.state == "PD" and self._is_held(carrier, listed.reason)
         carrier.missing_since_s = carrier.missing_since_s or now
-        return now - carrier.missing_since_s >= GRACE_S
+        return now - max(carrier.missing_since_s, carrier.heard_s) >= GRACE_S
 
-    def _is_held(self, carrier: Carrier, reason: str) -> bool:
+    def _is_held(self, carrier: _ArrayTask, reason: str) -> bool:
         """Returns whether a waiting job will never start by itself; lifts or tells what keeps it otherwise."""
         if "BeginTime" in reason and carrier.has_started and carrier.full_job:
             slurm_commands.start_now(carrier.full_job)
@@ -208,7 +226,7 @@ class SlurmBackend:
             self.silence = f"job {carrier.full_job} is held: {reason} (scontrol release {carrier.full_job} lets it go)"
         return False
 
-    def _bury(self, carrier: Carrier) -> list[Event]:
+    def _bury(self, carrier: _ArrayTask) -> list[Event]:
         place = carrier.place if carrier.is_array else None
         reason = slurm_commands.last_words(carrier.job, place) if carrier.job else "Slurm never got its job"
         tasks = list(carrier.owed.values())
@@ -239,17 +257,18 @@ class SlurmBackend:
         packs = batch.packs()
         by_place = {job.place: job for job in listed}
         is_stale = batch.order().code_version != self._order.code_version and self._order.is_code_pinned
-        unwanted: list[Carrier] = []
+        unwanted: list[_ArrayTask] = []
         for place, tasks in enumerate(packs):
             job = by_place.get(place)
-            carrier = self._carriers.enter(
-                batch,
-                place,
-                tasks,
+            carrier = _ArrayTask(
+                batch=batch,
+                place=place,
+                owed={task.trial.id: task for task in tasks},
+                has_started=(batch.events_dir / f"{place}.jsonl").exists(),
                 job=job.job if job else batch.job(),
                 is_array=len(packs) > 1,
-                has_started=(batch.events_dir / f"{place}.jsonl").exists(),
             )
+            self._carriers.enter(carrier)
             if is_stale and job is not None and job.state == "PD":
                 unwanted.append(carrier)  # it would refuse to run: the checkout holds other code by now
         self._cancel(unwanted)
