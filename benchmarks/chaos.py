@@ -37,6 +37,8 @@ REPORT_S = 0.12
 """Between two reports of the trainer: a trial takes six of them."""
 EARLIEST_S, LATEST_S = 0.3, 2.5
 """A fault comes so long after the last one."""
+INGEST_EVERY_S = 1.0
+"""Often, so that faults meet the database being written."""
 STUCK_S = 420.0
 """A sweep that has not ended so long after its last fault is stuck."""
 MAX_COMMANDS = 40
@@ -68,7 +70,7 @@ class Storm:
 def words(cluster: str, address: str | None = None) -> list[str]:
     """Returns the command of a sweep."""
     sweep = ["--models", *MODELS, "--epochs", *EPOCHS, "--seeds", str(SEEDS), "--json", "--cluster", cluster]
-    sweep += ["--ingest-every", "1"]  # so that the database is there to be locked
+    sweep += ["--ingest-every", str(INGEST_EVERY_S)]
     return [sys.executable, str(DRIVE), *sweep, *(["--address", address] if address else [])]
 
 

@@ -106,7 +106,7 @@ def show_plan(request: Request) -> int:
     from tracking.paths import project_paths
 
     records = load_records(project_paths(), request.study.name)
-    plan = make_plan(request.study, request.budget, records=records, spend_cap_core_hours=request.spend_cap_core_hours)
+    plan = request.plan(records)
     if request.json:
         _print_json(plan_as_json(plan))
     else:

@@ -18,11 +18,10 @@ SILENT_WHEN_ABSENT = "silent_when_absent"
 def to_jsonable(noun: Any) -> Any:
     """Returns `noun` (a frozen dataclass, tuple or scalar) as JSON-ready data; a float stays a float."""
     if dataclasses.is_dataclass(noun) and not isinstance(noun, type):
-        values = {field.name: (field, getattr(noun, field.name)) for field in dataclasses.fields(noun)}
         return {
-            name: to_jsonable(value)
-            for name, (field, value) in values.items()
-            if value is not None or SILENT_WHEN_ABSENT not in field.metadata
+            field.name: to_jsonable(getattr(noun, field.name))
+            for field in dataclasses.fields(noun)
+            if not (SILENT_WHEN_ABSENT in field.metadata and getattr(noun, field.name) is None)
         }
     if isinstance(noun, (tuple, list)):
         return [to_jsonable(item) for item in noun]  # pyright: ignore[reportUnknownVariableType]

@@ -250,9 +250,8 @@ def core_hours_spent(record: RunRecord) -> float:
 
 def _behind(record: RunRecord) -> float:
     """Returns the price of the steps that a run need not do again [core-hours]."""
-    points = [point.step for point in record.curve[-1:]]
-    done = max([*points, record.outcome.steps] if record.outcome else points, default=record.trial.steps)
-    return record.cost.core_hours * min(1.0, done / record.trial.steps)
+    done = record.trial.steps if record.steps_done is None else record.steps_done
+    return record.cost.core_hours * done / record.trial.steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,11 @@ class Status(enum.StrEnum):
     FAILED = "failed"
     KILLED = "killed"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no attempt can follow, whatever somebody asks for: the trial alone decided how it ended."""
+        return self in (Status.FINISHED, Status.DIVERGED)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -95,7 +100,13 @@ class RunRecord:
         """
         if self.status is Status.OUT_OF_MEMORY:
             return not self.is_forgiven
-        return self.status in (Status.FINISHED, Status.DIVERGED)
+        return self.status.is_final
+
+    @property
+    def steps_done(self) -> int | None:
+        """Steps that were trained, as far as was reported, and none of them twice; missing where nothing is known."""
+        known = [point.step for point in self.curve[-1:]] + ([self.outcome.steps] if self.outcome else [])
+        return min(self.trial.steps, max(known)) if known else None
 
     @property
     def val_loss(self) -> float | None:

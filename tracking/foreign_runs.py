@@ -6,7 +6,6 @@ folder of links to the experiments of a file store; both are gone afterwards.
 """
 
 import contextlib
-import os
 import re
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sweeps.errors import StudyError
+from tracking.mlflow_settings import environment
 
 RUNS_PER_PAGE = 1000
 HTTP_TIMEOUT_S = 10
@@ -78,7 +78,7 @@ def read_foreign_runs(uri: str, experiment: str) -> tuple[ForeignRun, ...]:
         StudyError: there is no such store or experiment, or it cannot be read.
     """
     try:
-        with _settings(), _open(uri) as store:
+        with environment(_SETTINGS), _open(uri) as store:
             return tuple(_run(run) for run in _runs(store, uri, experiment))
     except StudyError:
         raise
@@ -93,21 +93,6 @@ def read_foreign_runs(uri: str, experiment: str) -> tuple[ForeignRun, ...]:
 
 def _without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
-
-
-@contextlib.contextmanager
-def _settings() -> Generator[None]:
-    """Sets what MLflow reads from the environment, for as long as it is asked."""
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update(_SETTINGS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -217,7 +217,7 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
 
 
 def _is_final(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.status in (Status.FINISHED, Status.DIVERGED)
+    return outcome is not None and outcome.status.is_final
 
 
 def _status(last: Attempt) -> Status:

@@ -7,7 +7,7 @@ carried out: only who looks before writing, as ingestion does, may try again.
 import contextlib
 import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 CHECK_TIMEOUT_S = 10
 REQUEST_TIMEOUT_S = 60
@@ -24,6 +24,13 @@ def mlflow_settings(*, timeout_s: int = REQUEST_TIMEOUT_S) -> Generator[None]:
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     settings = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    with environment(settings):
+        yield
+
+
+@contextlib.contextmanager
+def environment(settings: Mapping[str, str]) -> Generator[None]:
+    """Sets variables of the environment and puts back what was there."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -105,11 +105,10 @@ def cells_of(points: PointSet) -> tuple[Cell, ...]:
         places.setdefault(key, place)
         grouped[key].append(point)
     unstable, outrun = _by_cell(points.unstable), _by_cell(points.outrun)
-    cells = [
-        _cell(group, unstable[where], outrun[where], place=places[key])
-        for key, group in grouped.items()
-        if (where := (group[0].model, group[0].epochs))
-    ]
+    cells: list[Cell] = []
+    for key, group in grouped.items():
+        where = (group[0].model, group[0].epochs)
+        cells.append(_cell(group, unstable[where], outrun[where], place=places[key]))
     return tuple(sorted(cells, key=lambda cell: (cell.core_hours or cell.flops or 0.0, cell.loss)))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from launcher.drive.driver_lock import holder, is_driven
 from launcher.drive.driver_note import DriverNote, read_note
-from launcher.drive.spending import SpendLedger
+from launcher.drive.spending import used_core_hours
 from launcher.on_slurm.left_behind import open_tasks
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord, Status
@@ -63,13 +63,13 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
         busy = sum(counts[state] for state in (Status.RUNNING.value, QUEUED))
         counts[WAITING] = max(0, note.runs - note.done - busy)
     running = tuple(record for record in records if record.status is Status.RUNNING)
-    unused = (record.cost.core_hours - SpendLedger(None, [record]).spent_core_hours for record in running)
+    unused = (record.cost.core_hours - used_core_hours(record) for record in running)
     reserved = sum(queued.values()) + sum(unused)
     return StudyState(
         study=study,
         counts={state: counts[state] for state in STATES if counts[state]},
         running=running,
-        spent_core_hours=SpendLedger(None, records).spent_core_hours,
+        spent_core_hours=sum(map(used_core_hours, records)),
         reserved_core_hours=note.reserved_core_hours if note is not None and driver is not None else max(0.0, reserved),
         total_core_hours=None if note is None else note.total_core_hours,
         note=note,

@@ -135,6 +135,11 @@ ShouldStop = Callable[[], Stop | None]
 class Backend(Protocol):
     """Where trials run. A new cluster fills these holes."""
 
+    @property
+    def silence(self) -> str | None:
+        """What keeps the cluster from answering, or packs from starting, if anything seems to."""
+        ...
+
     def submit(self, tasks: Sequence[Task]) -> str:
         """Returns the name of the job that will run `tasks`, which share one compiled program; never waits."""
         ...

@@ -1,11 +1,10 @@
 """What a driver writes down about itself every few seconds, for make status and make watch in other terminals."""
 
 import contextlib
-import dataclasses
 import json
 import os
-import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,20 +59,13 @@ def read_note(study_dir: Path) -> DriverNote | None:
 class NoteKeeper:
     """Writes a driver's note every INTERVAL_S."""
 
-    def __init__(self, study_dir: Path, first: DriverNote) -> None:
-        """Begins with what is known at the start."""
-        self._study_dir, self._note, self._written_s = study_dir, first, 0.0
+    def __init__(self, study_dir: Path, make_note: Callable[[], DriverNote]) -> None:
+        """Takes what makes a note of this moment, which sums over all trials and is asked only when one is due."""
+        self._study_dir, self._make_note, self._written_s = study_dir, make_note, float("-inf")
 
-    def update(self, **changes: Any) -> None:
-        """Notes what has changed, if it is time to."""
+    def turn(self) -> None:
+        """Writes a note, if it is time to."""
         now = time.monotonic()
-        if now - self._written_s < INTERVAL_S:
-            return
-        self._written_s = now
-        self._note = dataclasses.replace(self._note, **changes)
-        write_note(self._study_dir, self._note)
-
-
-def host_name() -> str:
-    """Returns the name of this machine."""
-    return socket.gethostname()
+        if now - self._written_s >= INTERVAL_S:
+            self._written_s = now
+            write_note(self._study_dir, self._make_note())

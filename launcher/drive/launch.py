@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launcher.contract.backend import TRAINER, Backend, Order, Task
-from launcher.drive.driver_note import DriverNote, NoteKeeper, host_name
+from launcher.drive.driver_note import DriverNote, NoteKeeper
 from launcher.drive.ingestion import Ingestion
 from launcher.drive.open_backend import open_backend
 from launcher.drive.reconcile import Settlement, Surroundings, pending_packs, run
@@ -58,7 +59,7 @@ def launch(
         if underway := len(backend.underway()):
             say(f"going on with {underway} runs that an earlier command has queued or started")
         with open_view(tally, is_silent=request.json) as view:
-            keeper = NoteKeeper(study_dir, _first_note(request, tally, ledger))
+            keeper = NoteKeeper(study_dir, lambda: _note(request, tally, ledger, backend))
             around = Surroundings(
                 tally=tally,
                 view=view,
@@ -67,7 +68,7 @@ def launch(
                 known=functools.partial(read_record, paths, request.study.name),
                 saved_mark=lambda trial_id: newest_change_s(paths.checkpoint_dir(request.study.name, trial_id)),
                 asked=functools.partial(take, study_dir),
-                on_turn=lambda: _note(keeper, tally, ledger, backend),
+                on_turn=keeper.turn,
             )
             return run(packs, backend, around)
 
@@ -94,7 +95,7 @@ def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -
         return order
     from launcher.work.command_trainer import check_command
 
-    hosts = getattr(request.cluster, "nodes", 1) * getattr(request.cluster, "hosts", 1)
+    hosts = hosts_per_trial(request)
     if hosts > 1:
         raise StudyError(
             f"trainer=command starts one program a trial, but cluster={request.cluster.name} is set to {hosts} hosts a "
@@ -116,23 +117,35 @@ def timed_packs(request: Request, plan: Plan, records: Sequence[RunRecord]) -> l
     return [tuple(map(timed, pack)) for pack in pending_packs(plan)]
 
 
-def cores_per_trial(request: Request) -> int | None:
-    """Returns how many cores of the study's hardware one trial gets; None where the cluster does not say."""
+def hosts_per_trial(request: Request) -> int:
+    """Returns how many hosts train one trial together."""
     match request.cluster:
         case SlurmCluster() as slurm:
-            return slurm.nodes * (slurm.gpus or slurm.cpus)
+            return slurm.nodes
         case RayCluster() as ray:
-            return max(1, round(ray.hosts * (ray.tpus or ray.gpus or ray.cpus)))
+            return ray.hosts
+        case _:
+            return 1
+
+
+def cores_per_trial(request: Request) -> int | None:
+    """Returns how many cores of the study's hardware one trial gets; None where the cluster does not say."""
+    hosts = hosts_per_trial(request)
+    match request.cluster:
+        case SlurmCluster() as slurm:
+            return hosts * (slurm.gpus or slurm.cpus)
+        case RayCluster() as ray:
+            return max(1, round(hosts * (ray.tpus or ray.gpus or ray.cpus)))
         case LocalCluster():
             return 1
         case _:
             return None
 
 
-def _first_note(request: Request, tally: Tally, ledger: SpendLedger) -> DriverNote:
+def _note(request: Request, tally: Tally, ledger: SpendLedger, backend: Backend) -> DriverNote:
     return DriverNote(
         pid=os.getpid(),
-        host=host_name(),
+        host=socket.gethostname(),
         cluster=request.cluster.name,
         budget_core_hours=request.budget.core_hours,
         spend_cap_core_hours=request.spend_cap_core_hours,
@@ -141,17 +154,6 @@ def _first_note(request: Request, tally: Tally, ledger: SpendLedger) -> DriverNo
         total_core_hours=tally.core_hours,
         reserved_core_hours=ledger.reserved_core_hours,
         spent_core_hours=ledger.spent_core_hours,
-        eta_s=None,
-    )
-
-
-def _note(keeper: NoteKeeper, tally: Tally, ledger: SpendLedger, backend: Backend) -> None:
-    keeper.update(
-        runs=tally.runs,
-        done=tally.done,
-        total_core_hours=tally.core_hours,
-        reserved_core_hours=ledger.reserved_core_hours,
-        spent_core_hours=ledger.spent_core_hours,
         eta_s=tally.eta_s(),
-        silence=getattr(backend, "silence", None),
+        silence=backend.silence,
     )

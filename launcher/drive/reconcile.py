@@ -95,11 +95,6 @@ def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings)
     return loop.settlement()
 
 
-def _is_over(record: RunRecord) -> bool:
-    """Returns whether a trial needs no further attempt, whatever somebody has asked for."""
-    return record.status in (Status.FINISHED, Status.DIVERGED)
-
-
 class _Loop:
     """The state of one reconciliation."""
 
@@ -237,7 +232,7 @@ class _Loop:
 
     def _lose(self, event: Lost) -> None:
         known = self._around.known(event.trial_id)
-        if known is not None and _is_over(known):  # it died between the last line of its journal and telling so
+        if known is not None and known.status.is_final:  # it died between the last line of its journal and telling so
             self._settle(event.trial_id, known.outcome)
             return
         self._retries.save(event.trial_id, self._around.saved_mark(event.trial_id))
@@ -260,7 +255,7 @@ class _Loop:
         for trial_id in [trial_id for trial_id, (_, since_s) in self._held.items() if now - since_s >= HELD_WAIT_S]:
             waits, _ = self._held[trial_id]
             known = self._around.known(trial_id)
-            if known is not None and _is_over(known):
+            if known is not None and known.status.is_final:
                 self._settle(trial_id, None)
             elif known is not None and known.status is Status.RUNNING:
                 self._held[trial_id] = (waits, now)  # a living process has it: that ends one way or the other

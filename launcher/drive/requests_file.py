@@ -30,8 +30,3 @@ def take(study_dir: Path) -> set[Ask]:
             (study_dir / _FOLDER / what.value).unlink()
             found.add(what)
     return found
-
-
-def is_waiting(study_dir: Path, what: Ask) -> bool:
-    """Returns whether a request has not been taken yet."""
-    return (study_dir / _FOLDER / what.value).exists()

@@ -27,11 +27,12 @@ class SpendLedger:
         self._first_step: dict[str, int] = {}
         self._last_step: dict[str, int] = {}
         for record in records:
-            steps = _steps_of(record)
-            self.spent_core_hours += record.cost.core_hours * (steps + record.repeated_steps) / record.trial.steps
+            self.spent_core_hours += used_core_hours(record)
             has_saved = record.status in (Status.KILLED, Status.STOPPED) and record.outcome is not None
             if has_saved or record.status is Status.RUNNING:
-                self._saved_steps[record.trial.id] = steps  # it saved when it was asked to stop, or is further by now
+                self._saved_steps[record.trial.id] = (
+                    record.steps_done or 0
+                )  # it saved when it was asked to stop, or is further by now
 
     @property
     def reserved_core_hours(self) -> float:
@@ -48,10 +49,11 @@ class SpendLedger:
         prices = {task.trial.id: self._owed(task) for task in tasks if task.trial.id not in self._reserved}
         if not prices:
             return True  # promised already: it is queued or runs since an earlier command
-        total = self.spent_core_hours + self.reserved_core_hours + sum(prices.values())
-        # Sums of thousands of prices round: one part in a billion is no overdraft.
-        if self.cap_core_hours is not None and not is_underway and total > self.cap_core_hours * (1.0 + 1e-9):
-            return False
+        if self.cap_core_hours is not None and not is_underway:
+            total = self.spent_core_hours + self.reserved_core_hours + sum(prices.values())
+            # Sums of thousands of prices round: one part in a billion is no overdraft.
+            if total > self.cap_core_hours * (1.0 + 1e-9):
+                return False
         self._reserved.update(prices)
         return True
 
@@ -99,7 +101,7 @@ class SpendLedger:
         return task.cost.core_hours * (1.0 - min(1.0, saved / task.trial.steps))
 
 
-def _steps_of(record: RunRecord) -> int:
-    """Returns how many steps of a trial were trained, as far as was reported."""
-    points = [point.step for point in record.curve[-1:]]
-    return min(record.trial.steps, max([*points, record.outcome.steps if record.outcome else 0]))
+def used_core_hours(record: RunRecord) -> float:
+    """Returns the price of the steps that a run was trained, as far as was reported, repeats included."""
+    steps = (record.steps_done or 0) + record.repeated_steps
+    return record.cost.core_hours * steps / record.trial.steps

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
 from launcher.drive.requests_file import take
 from launcher.settings.request import Request, SlurmCluster
-from sweeps.plan import Plan, make_plan
+from sweeps.plan import Plan
 from sweeps.record import RunRecord
 from sweeps.trial import cohort_of
 from tracking.paths import ProjectPaths
@@ -45,7 +44,7 @@ class _Sweep:
         return load_records(self.paths, self.study, curves=self.request.spend_cap_core_hours is not None)
 
     def plan(self, records: list[RunRecord]) -> Plan:
-        return plan_of(self.request, records)
+        return self.request.plan(records).require_cells()
 
     def say(self, text: str) -> None:
         """Prints for people; a program reads one JSON object and nothing else."""
@@ -90,21 +89,6 @@ def _settle_all(sweep: _Sweep) -> Settlement:
     settlement = launch(sweep.request, sweep.paths, plan, records, trainer=sweep.trainer, say=sweep.say)
     sweep.say(_account(settlement))
     return settlement
-
-
-def plan_of(request: Request, records: Sequence[RunRecord]) -> Plan:
-    """Returns the plan of a request: a pure function of what was asked and what is recorded.
-
-    Raises:
-        StudyError: budget or cap hold no cell.
-    """
-    return make_plan(
-        request.study,
-        request.budget,
-        records=records,
-        spend_cap_core_hours=request.spend_cap_core_hours,
-        accepts_stopped=request.asha is not None,
-    ).require_cells()
 
 
 def _show_plan(sweep: _Sweep, plan: Plan) -> None:

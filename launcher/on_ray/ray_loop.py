@@ -114,9 +114,6 @@ class TuneLoop:
         """Returns what the processes of all actors get in their environment, the loop's too."""
         is_on_cpu = not any(name in self._needs.bundle for name in ("GPU", "TPU"))
         environment = worker_environment(self._order.paths.compile_cache, is_on_cpu=is_on_cpu)
-        if is_on_cpu:
-            # As on a core of its own: with more threads XLA sums in another order, and losses differ in the last bit.
-            environment["NPROC"] = "1"
         pending = {"TUNE_MAX_PENDING_TRIALS_PG": str(self._max_running or MAX_PENDING)}
         passed = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         return {**environment, **TUNE_SETTINGS, **pending, **passed}

@@ -118,11 +118,6 @@ class SlurmBackend:
         """Lets go: what Slurm has queued goes on without this driver."""
         self._waiting.clear()
 
-    @property
-    def outlives_driver(self) -> int:
-        """How many packs are queued or run at Slurm, and go on without this driver."""
-        return len(self._carriers)
-
     # ---- to Slurm ----------------------------------------------------------------------------------------------------
 
     def _hand_in(self) -> None:

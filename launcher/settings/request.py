@@ -1,8 +1,11 @@
 """What somebody asked for: the study, its budget, and where it shall run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweeps.budget import Budget
+from sweeps.plan import Plan, make_plan
+from sweeps.record import RunRecord
 from sweeps.study import Study
 
 
@@ -125,3 +128,13 @@ class Request:
     """An MLflow server or a database; absent: runs.sqlite."""
     json: bool = False
     """Whether the answer is one JSON object on stdout instead of text for people."""
+
+    def plan(self, records: Iterable[RunRecord] = ()) -> Plan:
+        """Returns the plan: a pure function of what was asked and what is recorded."""
+        return make_plan(
+            self.study,
+            self.budget,
+            records=records,
+            spend_cap_core_hours=self.spend_cap_core_hours,
+            accepts_stopped=self.asha is not None,
+        )

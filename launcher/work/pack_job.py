@@ -1,15 +1,15 @@
 """What a job in a cluster does: runs the tasks of one pack and writes its events where the driver reads them."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.contract.backend import Ended, Event, Paused, Refused, ShouldStop, Task
+from launcher.contract.backend import Ended, Event, Order, Paused, Refused, ShouldStop, Task
 from launcher.contract.batch_folder import Batch, Outbox
 from launcher.contract.wire import Attached
 from launcher.work.desk import Desk
 from launcher.work.hosts import Hosts
 from sweeps.errors import StudyError
-from sweeps.record import Status
 from tracking.code_version import UNVERSIONED, code_version
 from tracking.journal import read_record
 
@@ -44,7 +44,7 @@ def run_pack(
         return _work(batch, place, open_desk(hosts), _silent, hosts, should_stop)
     with Outbox(batch, place) as outbox:
         outbox.send(Attached(worker=worker))
-        stale = stale_code(batch)
+        stale = stale_code(batch.order())
         if hosts.leader_says(stale is not None) and stale is not None:
             outbox.send(Refused(message=stale))
             return True
@@ -71,8 +71,9 @@ def _work(
         is_refused, is_paused = is_refused or isinstance(event, Refused), is_paused or isinstance(event, Paused)
         send(event)
 
+    order = batch.order()
     for task in batch.pack(place):
-        known = _settled(batch, task) if hosts.is_leader else None
+        known = _settled(order, task) if hosts.is_leader else None
         if hosts.leader_says(known is not None):
             if known is not None:  # by an earlier start of this job, which may not have come to say so
                 send(known)
@@ -85,21 +86,25 @@ def _work(
     return True
 
 
-def _settled(batch: Batch, task: Task) -> Ended | None:
-    order = batch.order()
+def _settled(order: Order, task: Task) -> Ended | None:
     record = read_record(order.paths, order.study, task.trial.id)
     # Not one that ran out of memory: where it is in a pack again, somebody has asked for another go.
-    if record is None or record.outcome is None or record.status not in (Status.FINISHED, Status.DIVERGED):
+    if record is None or record.outcome is None or not record.status.is_final:
         return None
     return Ended(trial_id=task.trial.id, outcome=record.outcome)
 
 
-def stale_code(batch: Batch) -> str | None:
-    """Returns what to tell where the checkout holds other code than the driver submitted the batch for."""
-    order = batch.order()
+@functools.cache
+def _own_version() -> str:
+    """Returns the version of the code that this process runs: a warm one has imported it, whatever is edited since."""
+    return code_version()
+
+
+def stale_code(order: Order) -> str | None:
+    """Returns what to tell where this process runs other code than the driver submitted the order for."""
     if not order.is_code_pinned or order.code_version == UNVERSIONED:
         return None
-    here = code_version()
+    here = _own_version()
     if here in (order.code_version, UNVERSIONED):
         return None
     return (

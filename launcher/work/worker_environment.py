@@ -20,7 +20,7 @@ def worker_environment(compile_cache: Path, *, is_on_cpu: bool) -> dict[str, str
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     if is_on_cpu:
-        environment["NPROC"] = "1"  # as many threads as XLA makes: on a pinned worker it would see one core anyway
+        environment["NPROC"] = "1"  # with more threads than a pinned worker has, XLA sums in another order
         if _XLA_ONE_THREAD not in flags:
             environment["XLA_FLAGS"] = f"{flags} {_XLA_ONE_THREAD}".strip()
     return environment

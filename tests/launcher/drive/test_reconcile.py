@@ -60,6 +60,8 @@ def reconcile(settled: list[str]) -> Reconcile:
 class ScriptedBackend:
     """Answers every submission with the next of its scripted sequences of events."""
 
+    silence = None
+
     def __init__(self, *answers: Callable[[str], Sequence[Event]]) -> None:
         self._answers = list(answers)
         self._events: list[Event] = []
