@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SILENT_WHEN_ABSENT = "silent_when_absent"
-"""In a field's metadata: where it is None it is not written, so that the identity of what came before it stays."""
+SILENT_AT_DEFAULT: Mapping[str, Any] = types.MappingProxyType({"silent_at_default": True})
+"""Metadata of a field that is not written where it has its default: identities older than the field stay what they were."""
 
 
 def to_jsonable(noun: Any) -> Any:
@@ -21,7 +21,7 @@ def to_jsonable(noun: Any) -> Any:
         return {
             field.name: to_jsonable(getattr(noun, field.name))
             for field in dataclasses.fields(noun)
-            if not (SILENT_WHEN_ABSENT in field.metadata and getattr(noun, field.name) is None)
+            if not ("silent_at_default" in field.metadata and getattr(noun, field.name) == field.default)
         }
     if isinstance(noun, (tuple, list)):
         return [to_jsonable(item) for item in noun]  # pyright: ignore[reportUnknownVariableType]

@@ -3,6 +3,7 @@
 import enum
 from dataclasses import dataclass
 
+from sweeps.certificate import Certificate
 from sweeps.cost import Cost
 from sweeps.trial import Trial
 
@@ -45,6 +46,26 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CostClock:
+    """Where a run's time went, over all its attempts [s]; the parts exclude one another."""
+
+    compile_s: float = 0.0
+    input_wait_s: float = 0.0
+    """Steps that stood still because the next batch was not there yet."""
+    step_s: float = 0.0
+    evaluation_s: float = 0.0
+    checkpoint_s: float = 0.0
+    """Training that stood still for a checkpoint to be copied; writing it goes on beside the training."""
+    lost_s: float = 0.0
+    """Work after the last checkpoint of attempts that were killed, done again by the next."""
+
+    @property
+    def total_s(self) -> float:
+        """What the run is billed for."""
+        return sum((self.compile_s, self.input_wait_s, self.step_s, self.evaluation_s, self.checkpoint_s, self.lost_s))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How one attempt at a trial ended."""
 
@@ -63,6 +84,18 @@ class Outcome:
     """Compilation of this attempt [s]."""
     error: str | None = None
     """For failed attempts: the traceback's text."""
+    val_error: float | None = None
+    """Part of the held-out images whose most probable class is not the most probable of their targets (top-1 error)."""
+    clock: CostClock | None = None
+    """Missing where the trainer keeps none."""
+    certificate: Certificate = ()
+    """What was sampled; empty where the trainer does not say."""
+    corrupt_images: int = 0
+    """Images that could not be decoded and were left out of their batches."""
+    cores: int = 1
+    """Processor cores or accelerator cores that the run kept busy."""
+    peak_memory_bytes: int | None = None
+    """Most memory in use on any one device; missing where the device does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass, field
 
-from sweeps.canonical import SILENT_WHEN_ABSENT, short_hash
+from sweeps.canonical import SILENT_AT_DEFAULT, short_hash
 from sweeps.nfnet_shape import NFNetShape
 
 
@@ -25,6 +25,8 @@ class DataSpec:
     """Other held-out images, on which the best learning rate is chosen."""
     generator_seed: int = 0
     """Which world a procedural set draws; 0 for sets that are not procedural."""
+    evaluation_px: int | None = field(default=None, metadata=SILENT_AT_DEFAULT)
+    """Side of a held-out image [pixels]; absent: image_px."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,10 @@ class ScheduleSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSpec:
-    """Everything else about training: SGD with Nesterov momentum and adaptive gradient clipping (arXiv:2102.06171)."""
+    """Everything else about training.
+
+    The optimiser is SGD with Nesterov momentum and adaptive gradient clipping (arXiv:2102.06171), or AdamW.
+    """
 
     momentum: float = 0.9
     agc_clipping: float = 0.01
@@ -54,7 +59,32 @@ class RecipeSpec:
     skip_init: float = 0.0
     """Where the learnable gain of each residual branch starts."""
     compute_dtype: str = "float32"
-    """float32 | bfloat16: activations and gradients; parameters and momentum are always float32."""
+    """float32 | bfloat16: activations and gradients; parameters and optimiser state are always float32."""
+    optimiser: str = field(default="sgd_agc", metadata=SILENT_AT_DEFAULT)
+    """sgd_agc | adamw."""
+    adam_b1: float = field(default=0.9, metadata=SILENT_AT_DEFAULT)
+    adam_b2: float = field(default=0.999, metadata=SILENT_AT_DEFAULT)
+    gradient_norm_clip: float | None = field(default=None, metadata=SILENT_AT_DEFAULT)
+    """adamw only: largest norm of the whole gradient; absent: not clipped."""
+    label_smoothing: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    dropout: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """Part of the features before the classifier that is dropped in training."""
+    stochastic_depth: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """Chance that the last residual branch is dropped in training; it grows linearly from 0 over the blocks."""
+    sam_radius: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """rho of sharpness-aware minimisation (arXiv:2010.01412); 0: plain gradients."""
+    ema_decay: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """Decay of the average of weights that is evaluated, at most (1 + steps) / (10 + steps); 0: the weights themselves."""
+    augmentation_multiplicity: int = field(default=1, metadata=SILENT_AT_DEFAULT)
+    """Augmented copies of an image in one batch (arXiv:2105.13343): a batch holds 1/multiplicity as many images."""
+    mixup_alpha: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """Beta parameter of MixUp on the first half of a batch (arXiv:1710.09412); 0: none."""
+    cutmix_alpha: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
+    """Beta parameter of CutMix on the second half of a batch (arXiv:1905.04899); 0: none."""
+    randaugment_layers: int = field(default=0, metadata=SILENT_AT_DEFAULT)
+    """Random distortions of an image one after the other (arXiv:1909.13719); 0: none."""
+    randaugment_magnitude: float = field(default=10.0, metadata=SILENT_AT_DEFAULT)
+    """Strength of each, 0 to 30."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +105,8 @@ class Trial:
     seed: int
     """Initialisation and sample order."""
     trunk_id: str | None = None
-    """The trial whose weights this one starts from, if any."""
-    program: str | None = field(default=None, metadata={SILENT_WHEN_ABSENT: True})
+    """The trial whose final weights this one starts from, if any: its classifier is new where classes differ."""
+    program: str | None = field(default=None, metadata=SILENT_AT_DEFAULT)
     """The user's own program that trains it (trainer=command), with its version; absent: this project's training."""
 
     @functools.cached_property

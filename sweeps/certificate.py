@@ -1,0 +1,85 @@
+"""The sampling certificate: which samples a run has seen in each epoch, as a hash that does not depend on their order.
+
+The reference study's loader could not promise that every image comes up once an epoch after a pre-emption, and its largest
+model paid for it (arXiv:2310.16764). A run that carries a certificate can show that it did not happen to it.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSamples:
+    """The samples of one epoch, in whatever order and on however many hosts they were seen."""
+
+    epoch: int
+    images: int
+    digest: str
+    """Sixteen hexadecimal digits: the sum of the samples' 64-bit hashes modulo 2^64."""
+
+
+Certificate = tuple[EpochSamples, ...]
+"""One entry an epoch, in order; the last epoch may be incomplete."""
+
+
+class SampleTally:
+    """Counts samples up as they are trained on; merges what other hosts and earlier attempts have counted."""
+
+    def __init__(self, certificate: Certificate = ()) -> None:
+        self._epochs = {item.epoch: (item.images, int(item.digest, 16)) for item in certificate}
+
+    def add(self, places: NDArray[np.int64], samples: NDArray[np.int64], *, images_per_epoch: int) -> None:
+        """Counts samples (n,) that stood at these places (n,) of the run's stream, which numbers images from its start."""
+        epochs = places // images_per_epoch
+        for epoch in np.unique(epochs):
+            seen = samples[epochs == epoch]
+            images, total = self._epochs.get(int(epoch), (0, 0))
+            self._epochs[int(epoch)] = images + len(seen), (total + _hash_sum(seen)) % 2**64
+
+    def certificate(self) -> Certificate:
+        """Returns what was counted so far."""
+        return tuple(
+            EpochSamples(epoch=epoch, images=images, digest=f"{total:016x}")
+            for epoch, (images, total) in sorted(self._epochs.items())
+        )
+
+
+def fault(certificate: Certificate, *, images: int, images_per_epoch: int) -> str | None:
+    """Returns what is wrong with the certificate of a run that saw `images` images, or None where nothing is.
+
+    Whole epochs must hold each of the samples 0 ... images_per_epoch - 1 once; of the last, incomplete one the number of
+    samples is known.
+    """
+    if not certificate:
+        return "it has no sampling certificate"
+    whole, rest = divmod(images, images_per_epoch)
+    expected = [images_per_epoch] * whole + ([rest] if rest else [])
+    if [item.images for item in certificate] != expected or [item.epoch for item in certificate] != list(
+        range(len(expected))
+    ):
+        return f"its epochs hold {', '.join(f'{item.images:,}' for item in certificate)} samples instead of {expected}"
+    for item in certificate[:whole]:
+        if item.digest != set_digest(images_per_epoch):
+            return f"epoch {item.epoch} did not hold every sample once"
+    return None
+
+
+@functools.cache
+def set_digest(images_per_epoch: int) -> str:
+    """Returns the digest of an epoch that holds each of the samples 0 ... images_per_epoch - 1 once."""
+    starts = range(0, images_per_epoch, _CHUNK)
+    parts = (_hash_sum(np.arange(first, min(first + _CHUNK, images_per_epoch), dtype=np.int64)) for first in starts)
+    return f"{sum(parts) % 2**64:016x}"
+
+
+def _hash_sum(samples: NDArray[np.int64]) -> int:
+    """Returns the sum modulo 2^64 of each sample's splitmix64 (S. Vigna, public domain)."""
+    x = samples.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return int(np.sum(x ^ (x >> np.uint64(31)), dtype=np.uint64))

@@ -1,0 +1,34 @@
+"""How trials are computed on the devices at hand: it moves losses by rounding only, so it is no part of a trial."""
+
+from dataclasses import dataclass
+
+from sweeps.errors import StudyError
+
+SHARDINGS = ("data", "fsdp")
+REMATS = ("none", "blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSpec:
+    """One mesh over all devices of all hosts; what lies where on it, and what is computed twice to save memory."""
+
+    sharding: str = "data"
+    """data: every device holds all parameters. fsdp: parameters and optimiser state are spread over the devices too."""
+    microbatches: int = 1
+    """Parts of a batch whose gradients are added up one after the other: a large batch on few devices."""
+    remat: str = "none"
+    """none | blocks: whether the inside of residual blocks is computed again in the backward pass instead of kept."""
+    checkpoint_every_s: float = 20.0
+    """Training time between checkpoints: a kill loses at most this much [s]."""
+    disk_budget_gb: float | None = None
+    """What checkpoints and final weights of one study may take on disk [GB]; absent: no limit."""
+
+    def __post_init__(self) -> None:
+        for key, value, allowed in (("sharding", self.sharding, SHARDINGS), ("remat", self.remat, REMATS)):
+            if value not in allowed:
+                raise StudyError(f"compute.{key} {value!r} is unknown; choose {' or '.join(allowed)}")
+        if self.microbatches < 1 or self.checkpoint_every_s <= 0:
+            raise StudyError(
+                f"compute.microbatches={self.microbatches} must be 1 or more, and compute.checkpoint_every_s="
+                f"{self.checkpoint_every_s:g} above zero"
+            )

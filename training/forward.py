@@ -1,0 +1,17 @@
+"""How a network is computed: nothing here changes its function, apart from the noise that training adds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Choices that every architecture honours; hashable, so that it can key a compiled program."""
+
+    path: str
+    """xla | im2col: how convolutions are computed."""
+    remat: bool = False
+    """Whether each residual block is computed again in the backward pass instead of kept in memory."""
+    dropout: float = 0.0
+    """Part of the features before the classifier that is dropped, where a key for noise is given."""
+    stochastic_depth: float = 0.0
+    """Chance that the last residual branch is dropped for an image, growing linearly from 0 over the blocks; likewise."""
