@@ -6,7 +6,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,7 +44,8 @@ def from_jsonable(cls: type[T], data: Mapping[str, Any]) -> T:
     """Returns the noun `cls` that `to_jsonable` wrote as `data`.
 
     Raises:
-        ValueError: `data` holds a key that `cls` does not know, or lacks one without a default.
+        ValueError: `data` holds a key that `cls` does not know, or lacks one without a default; or where one of several
+            nouns is meant, its keys are not those of exactly one.
     """
     hints = typing.get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
@@ -62,7 +63,8 @@ def _revive(hint: Any, value: Any) -> Any:
     if value is None:
         return None
     if origin in (types.UnionType, typing.Union):
-        return _revive(next(arg for arg in args if arg is not type(None)), value)
+        kinds = [arg for arg in args if arg is not type(None)]
+        return _revive(kinds[0] if len(kinds) == 1 else _noun_of(kinds, value), value)
     if origin is tuple:
         return tuple(_revive(args[0], item) for item in value)
     if dataclasses.is_dataclass(hint):
@@ -72,3 +74,21 @@ def _revive(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return hint(value)
     return value
+
+
+def _noun_of(nouns: Sequence[type[Any]], data: Mapping[str, Any]) -> type[Any]:
+    """Returns the one noun that knows every key of `data` and lacks none; all else would be a guess."""
+    fitting = [noun for noun in nouns if _required(noun) <= data.keys() <= set(_field_names(noun))]
+    if len(fitting) == 1:
+        return fitting[0]
+    have = "; ".join(f"{noun.__name__} has {', '.join(_field_names(noun))}" for noun in nouns)
+    raise ValueError(f"{', '.join(data)} are the fields of {'several of' if fitting else 'none of'} these: {have}")
+
+
+def _required(noun: type[Any]) -> set[str]:
+    missing = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(noun) if f.default is missing and f.default_factory is missing}
+
+
+def _field_names(noun: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(noun)]

@@ -185,9 +185,12 @@ class NFNetShape:
                 yield conv(f"{block.name}.shortcut", 1, block.out_width)
         yield conv("head", 1, self.head_width)
 
-    def params(self, *, classes: int = 1000, channels: int = 3) -> int:
-        """Returns all trainable numbers: convolutions with gains and biases, squeeze-excite, SkipInit, classifier."""
-        convolutions = sum(conv.params for conv in self.convolutions(image_px=1, channels=channels))
+    def params(self, *, image_px: int = 1, classes: int = 1000, channels: int = 3) -> int:
+        """Returns all trainable numbers: convolutions with gains and biases, squeeze-excite, SkipInit, classifier.
+
+        They are the same for every image_px, which other families need.
+        """
+        convolutions = sum(conv.params for conv in self.convolutions(image_px=image_px, channels=channels))
         blocks = sum(block.se_params + 1 for block in self.blocks())
         return convolutions + blocks + (self.head_width + 1) * classes
 

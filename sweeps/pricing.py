@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sweeps.cost import Cost
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware, Throughput
-from sweeps.nfnet_shape import NFNetShape
+from sweeps.shape import Shape
 from sweeps.trial import DataSpec, Trial
 
 FLOPS_PER_MAC = 6
@@ -52,7 +52,7 @@ class Rate:
         )
 
 
-def rate(*, shape: NFNetShape, family: str, model: str, data: DataSpec, hardware: Hardware) -> Rate:
+def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware) -> Rate:
     """Returns what one training image costs: a throughput if there is one, else the scale, else peak x assumed MFU.
 
     Raises:
@@ -68,7 +68,7 @@ def rate(*, shape: NFNetShape, family: str, model: str, data: DataSpec, hardware
             "(try: hardware.peak_flops_per_s_per_core=137.5e12 hardware.assumed_mfu=0.33)"
         )
     return Rate(
-        params=shape.params(classes=data.classes, channels=data.channels),
+        params=shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels),
         flops_per_image=flops,
         core_hours_per_image=core_hours,
         relative_spread=spread,
@@ -98,7 +98,7 @@ def find_throughput(hardware: Hardware, family: str, model: str, data: DataSpec)
 
 
 def price(
-    *, shape: NFNetShape, family: str, model: str, data: DataSpec, images: int, hardware: Hardware
+    *, shape: Shape, family: str, model: str, data: DataSpec, images: int, hardware: Hardware
 ) -> tuple[Cost, Rule]:
     """Returns the cost of training a model on `images` images, and the rule that gave its core-hours."""
     per_image = rate(shape=shape, family=family, model=model, data=data, hardware=hardware)

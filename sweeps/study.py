@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sweeps.hardware import Hardware
-from sweeps.nfnet_shape import NFNetShape
+from sweeps.shape import Shape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 
@@ -12,9 +12,9 @@ class Model:
     """A named architecture of the study's ladder."""
 
     name: str
-    """f0 ... f7p."""
+    """f0 ... f7p, vit_b16, ..."""
     family: str
-    shape: NFNetShape
+    shape: Shape
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass, field
 
 from sweeps.canonical import SILENT_AT_DEFAULT, short_hash
-from sweeps.nfnet_shape import NFNetShape
+from sweeps.shape import Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ class Trial:
     model: str
     """The short name people use: f0 ... f7p."""
     family: str
-    """nfnet | vit ...: the shape's kind."""
-    shape: NFNetShape
+    """nfnet | vit | separable | hybrid: the shape's kind, a key of sweeps.shape.FAMILIES."""
+    shape: Shape
     data: DataSpec
     epochs: float
     batch_images: int
