@@ -5,6 +5,8 @@ model paid for it (arXiv:2310.16764). A run that carries a certificate can show 
 """
 
 import functools
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +45,16 @@ class SampleTally:
 
     def certificate(self) -> Certificate:
         """Returns what was counted so far."""
-        return tuple(
-            EpochSamples(epoch=epoch, images=images, digest=f"{total:016x}")
-            for epoch, (images, total) in sorted(self._epochs.items())
-        )
+        return _certificate(self._epochs)
+
+
+def merged(certificates: Iterable[Certificate]) -> Certificate:
+    """Returns the certificate of what several hosts have seen, each its own rows."""
+    epochs: dict[int, tuple[int, int]] = {}
+    for item in itertools.chain.from_iterable(certificates):
+        images, total = epochs.get(item.epoch, (0, 0))
+        epochs[item.epoch] = images + item.images, (total + int(item.digest, 16)) % 2**64
+    return _certificate(epochs)
 
 
 def fault(certificate: Certificate, *, images: int, images_per_epoch: int) -> str | None:
@@ -75,6 +83,13 @@ def set_digest(images_per_epoch: int) -> str:
     starts = range(0, images_per_epoch, _CHUNK)
     parts = (_hash_sum(np.arange(first, min(first + _CHUNK, images_per_epoch), dtype=np.int64)) for first in starts)
     return f"{sum(parts) % 2**64:016x}"
+
+
+def _certificate(epochs: Mapping[int, tuple[int, int]]) -> Certificate:
+    return tuple(
+        EpochSamples(epoch=epoch, images=images, digest=f"{total:016x}")
+        for epoch, (images, total) in sorted(epochs.items())
+    )
 
 
 def _hash_sum(samples: NDArray[np.int64]) -> int:

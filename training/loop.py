@@ -1,5 +1,6 @@
 """Training one trial: a pure function of the trial, resumed exactly after a kill, reporting through a callback."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -7,20 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from sweeps.nfnet_shape import NFNetShape
-from sweeps.record import Outcome, Progress, Status
+from sweeps.compute import ComputeSpec
+from sweeps.record import CostClock, Outcome, Progress, Status
+from sweeps.shape import Shape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from training.agreement import any_host_says, leader_says
 from training.checkpoint import CheckpointFolder, Resumable
+from training.clock import Heartbeat, Stopwatch
 from training.data import open_source
+from training.disk_budget import DiskBudget
+from training.evaluation import HeldOutScore, score
+from training.feed import STEPS_PER_DISPATCH, Feed, open_feed
+from training.mesh import along, check_batch, make_mesh, place, whole
 from training.optimiser import warmup_steps
-from training.source import EVALUATION_BATCH_IMAGES, HELD_OUT, SELECTION, Source
-from training.step import STEPS_PER_DISPATCH, Horizon, Programs, TrainState, make_programs
+from training.source import HELD_OUT, SELECTION, AnySource, FedSource
+from training.step import Horizon, Programs, TrainState, make_programs
+from training.weights import keep_weights, start_from
 
-CHECKPOINT_EVERY_S = 20.0
-"""Training time between checkpoints: a kill loses at most this much."""
 POINTS_PER_DOUBLING = 2
 """Points of a curve per doubling of steps."""
 EVALUATE_EVERY_HELD_OUT = 12
@@ -34,11 +40,14 @@ def train(
     checkpoint_dir: Path | None,
     report: Callable[[Progress], None],
     should_stop: Callable[[], bool] = lambda: False,
+    compute: ComputeSpec = ComputeSpec(),
+    weights_dir: Path | None = None,
 ) -> Outcome:
     """Returns how the trial ended; a loss that is not finite ends it as diverged.
 
     The losses depend on the trial alone: a run that was killed and resumed from `checkpoint_dir` gives the same
-    numbers, from the same samples in the same order, as one that was not. Compiled programs stay in the process.
+    numbers, from the same samples in the same order, as one that was not. On another number of devices the samples are
+    the same and the numbers agree to rounding. Compiled programs stay in the process.
 
     Args:
         data_dir: where image files lie.
@@ -47,87 +56,172 @@ def train(
             reported again.
         should_stop: asked after every dispatch; once it says yes, in any of the processes that train together, the
             state is saved and the run ends as killed, at the same step in all of them.
+        compute: how the work is spread over the devices, and how often it is saved.
+        weights_dir: where the final weights of finished runs are kept, and the trunk's are looked for. None: nowhere.
 
     Raises:
-        StudyError: the trial's data is missing or broken.
+        StudyError: the trial's data or its trunk's weights are missing or broken, or the batch does not fit the devices.
     """
-    # ---- programs and data -------------------------------------------------------------------------------------
-    source = open_source(trial.data, data_dir)
-    started = time.perf_counter()
-    programs = _programs(trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, data_dir)
-    compile_s = time.perf_counter() - started
-    folder = CheckpointFolder(checkpoint_dir)
-    horizon = Horizon(
-        peak_lr=jnp.float32(trial.peak_lr),
-        steps=jnp.int32(trial.steps),
-        warmup_steps=jnp.float32(warmup_steps(trial.schedule, trial.steps)),
-        stream=jnp.uint32(trial.seed),
-    )
+    run = _Run(trial, data_dir=data_dir, checkpoint_dir=checkpoint_dir, compute=compute, weights_dir=weights_dir)
+    try:
+        return run.to_its_end(report, should_stop)
+    finally:
+        run.folder.close()
 
-    # ---- where to start ----------------------------------------------------------------------------------------
-    fresh = programs.start(trial.seed)
-    now = folder.load(like=fresh) or Resumable(fresh)
-    state, step, wall_s, loss_step, evaluated = now.state, now.step, now.wall_s, now.loss_step, now.evaluated_images
-    train_loss: float | None = None
-    saved_s = wall_s
-    points = [point for point in curve_steps(trial.steps) if point > step]
 
-    # ---- the run -----------------------------------------------------------------------------------------------
-    while step < trial.steps:
+class _Run:
+    """One attempt at a trial: what it holds between two dispatches."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        *,
+        data_dir: Path,
+        checkpoint_dir: Path | None,
+        compute: ComputeSpec,
+        weights_dir: Path | None,
+    ) -> None:
+        self.trial, self.compute, self.weights_dir = trial, compute, weights_dir
+        self.source = open_source(trial.data, data_dir)
         started = time.perf_counter()
-        count = min(STEPS_PER_DISPATCH, points[0] - step)
-        state = programs.advance(state, source.arrays, horizon, _indices(source, trial, step), jnp.int32(count))
-        loss_sum = float(state.loss_sum)
-        step += count
-        wall_s += time.perf_counter() - started
-        if not math.isfinite(loss_sum):
-            return _ended(Status.DIVERGED, step, wall_s=wall_s, compile_s=compile_s)
-        if step == points[0]:
-            train_loss = loss_sum / (step - loss_step)
-            val_loss = None
-            images = step * trial.batch_images
-            if step < trial.steps and images - evaluated >= EVALUATE_EVERY_HELD_OUT * trial.data.held_out_images:
-                val_loss, evaluated = held_out_loss(programs, source, state, trial.data, HELD_OUT), images
-            if step < trial.steps:
-                report(Progress(step=step, images=images, train_loss=train_loss, val_loss=val_loss, wall_s=wall_s))
-            state, loss_step = _restart_mean(state), step
-            points.pop(0)
-        if step < trial.steps and any_host_says(should_stop()):
-            folder.save(Resumable(state, step, wall_s, loss_step, evaluated))
-            return _ended(Status.KILLED, step, wall_s=wall_s, compile_s=compile_s)
-        if step < trial.steps and leader_says(wall_s - saved_s >= CHECKPOINT_EVERY_S):
-            folder.save(Resumable(state, step, wall_s, loss_step, evaluated))
-            saved_s = wall_s
+        self.programs = _programs(
+            trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, data_dir, compute
+        )
+        self.compile_s = time.perf_counter() - started
+        self.budget = _disk_budget(compute, checkpoint_dir, weights_dir)
+        self.folder = CheckpointFolder(checkpoint_dir, budget=self.budget)
+        self.heartbeat = Heartbeat(checkpoint_dir)
+        self.horizon = Horizon(
+            peak_lr=np.float32(trial.peak_lr),
+            steps=np.int32(trial.steps),
+            warmup_steps=np.float32(warmup_steps(trial.schedule, trial.steps)),
+            stream=np.uint32(trial.seed),
+        )
+        self._begin()
 
-    # ---- what came of it ---------------------------------------------------------------------------------------
-    val_loss = held_out_loss(programs, source, state, trial.data, HELD_OUT)
-    selection_loss = held_out_loss(programs, source, state, trial.data, SELECTION)
-    if train_loss is None or not (math.isfinite(val_loss) and math.isfinite(selection_loss)):
-        return _ended(Status.DIVERGED, step, wall_s=wall_s, compile_s=compile_s)
-    images = step * trial.batch_images
-    report(Progress(step=step, images=images, train_loss=train_loss, val_loss=val_loss, wall_s=wall_s))
-    return Outcome(
-        status=Status.FINISHED,
-        steps=step,
-        val_loss=val_loss,
-        selection_loss=selection_loss,
-        train_loss=train_loss,
-        wall_s=wall_s,
-        compile_s=compile_s,
-    )
+    def _begin(self) -> None:
+        """Takes up the newest checkpoint, or the trunk's weights, or begins afresh."""
+        trial = self.trial
+        fresh = self.programs.start(np.int32(trial.seed))
+        now = self.folder.load(like=fresh)
+        if now is None:
+            state = start_from(fresh, self.weights_dir, trial.trunk_id) if trial.trunk_id else fresh
+            now = Resumable(state)
+        self.state, self.step, self.loss_step = now.state, now.step, now.loss_step
+        self.evaluated_images = now.evaluated_images
+        self.feed: Feed = open_feed(self.source, trial, self.programs.mesh, self.compute, now.seen)
+        self.watch = Stopwatch(now.clock)
+        self.watch.add("lost_s", self.heartbeat.lost_s(now.clock))
+        self.watch.add("compile_s", self.compile_s)
+        self.saved_s = self.watch.training_s
+        self.train_loss: float | None = None
+
+    def to_its_end(self, report: Callable[[Progress], None], should_stop: Callable[[], bool]) -> Outcome:
+        trial = self.trial
+        points = [point for point in curve_steps(trial.steps) if point > self.step]
+        while self.step < trial.steps:
+            loss_sum = self._advance(min(STEPS_PER_DISPATCH, points[0] - self.step))
+            if not math.isfinite(loss_sum):
+                return self._ended(Status.DIVERGED)
+            if self.step == points[0]:
+                self.train_loss = loss_sum / (self.step - self.loss_step)
+                if self.step < trial.steps:
+                    report(self._progress(self._score_on_the_way()))
+                self.state, self.loss_step = dataclasses.replace(self.state, loss_sum=self._zero()), self.step
+                points.pop(0)
+            if self.step < trial.steps and any_host_says(should_stop()):
+                self._save()
+                return self._ended(Status.KILLED)
+            late_s = self.watch.training_s - self.saved_s
+            if self.step < trial.steps and leader_says(late_s >= self.compute.checkpoint_every_s):
+                self._save()
+            self.heartbeat.beat(self.watch.clock)
+        return self._finish(report)
+
+    def _advance(self, count: int) -> float:
+        """Trains `count` more steps; returns the sum of losses since the last reported point."""
+        started, waited = time.perf_counter(), self.feed.wait_s
+        for dispatch in self.feed.dispatches(self.step, count):
+            self.state = self.programs.advance(
+                self.state, dispatch.arrays, self.horizon, dispatch.indices, np.int32(dispatch.count)
+            )
+        loss_sum = float(self.state.loss_sum)  # waits for the devices
+        waited = self.feed.wait_s - waited
+        self.watch.add("input_wait_s", waited)
+        self.watch.add("step_s", time.perf_counter() - started - waited)
+        self.step += count
+        return loss_sum
+
+    def _zero(self) -> jax.Array:
+        return place(np.float32(0.0), self.programs.state_sharding.loss_sum)
+
+    def _score_on_the_way(self) -> float | None:
+        """Returns the held-out loss where enough was trained since it was last measured."""
+        images = self.step * self.trial.batch_images
+        if images - self.evaluated_images < EVALUATE_EVERY_HELD_OUT * self.trial.data.held_out_images:
+            return None
+        self.evaluated_images = images
+        return self._score(HELD_OUT).loss
+
+    def _score(self, part: int) -> HeldOutScore:
+        with self.watch.on("evaluation_s"):
+            return score(self.programs, self.source, self.state, self.trial.data, part)
+
+    def _save(self) -> None:
+        with self.watch.on("checkpoint_s"):
+            seen = self.feed.seen()
+            now = Resumable(self.state, self.step, self.watch.clock, self.loss_step, self.evaluated_images, seen)
+            self.folder.save(now)
+        self.saved_s = self.watch.training_s
+
+    def _finish(self, report: Callable[[Progress], None]) -> Outcome:
+        held_out = self._score(HELD_OUT)
+        selection = self._score(SELECTION) if self.trial.data.selection_images else held_out
+        if self.train_loss is None or not (math.isfinite(held_out.loss) and math.isfinite(selection.loss)):
+            return self._ended(Status.DIVERGED)
+        report(self._progress(held_out.loss))
+        with self.watch.on("checkpoint_s"):
+            keep_weights(self.state, self.weights_dir, self.trial.id, self.budget)
+        return dataclasses.replace(
+            self._ended(Status.FINISHED),
+            val_loss=held_out.loss,
+            val_error=held_out.error,
+            selection_loss=selection.loss,
+            train_loss=self.train_loss,
+        )
+
+    def _progress(self, val_loss: float | None) -> Progress:
+        assert self.train_loss is not None
+        return Progress(
+            step=self.step,
+            images=self.step * self.trial.batch_images,
+            train_loss=self.train_loss,
+            val_loss=val_loss,
+            wall_s=self.watch.training_s,
+        )
+
+    def _ended(self, status: Status) -> Outcome:
+        """Returns the outcome without losses."""
+        seen = self.feed.seen()
+        return Outcome(
+            status=status,
+            steps=self.step,
+            val_loss=None,
+            selection_loss=None,
+            train_loss=None,
+            wall_s=self.watch.training_s,
+            compile_s=self.compile_s,
+            clock=self.watch.clock,
+            certificate=seen.certificate,
+            corrupt_images=seen.corrupt_images,
+            cores=self.programs.mesh.size,
+            peak_memory_bytes=_peak_memory_bytes(),
+        )
 
 
 def prepare_data(data: DataSpec, data_dir: Path) -> None:
     """Reads and verifies the files that `data` needs; raises StudyError that says what to do when it cannot."""
     open_source(data, data_dir)
-
-
-def held_out_loss(programs: Programs, source: Source, state: TrainState, data: DataSpec, stream: int) -> float:
-    """Returns the mean loss over the held-out images of `stream` [nats], without smoothing or augmentation."""
-    images = data.held_out_images if stream == HELD_OUT else data.selection_images
-    batches = images // EVALUATION_BATCH_IMAGES
-    total = programs.evaluate(state.params, source.arrays, jnp.uint32(stream), jnp.int32(batches))
-    return float(total) / (batches * EVALUATION_BATCH_IMAGES)
 
 
 def curve_steps(steps: int) -> list[int]:
@@ -139,35 +233,42 @@ def curve_steps(steps: int) -> list[int]:
 
 @functools.cache
 def _programs(
-    shape: NFNetShape, data: DataSpec, recipe: RecipeSpec, schedule: ScheduleSpec, batch_images: int, data_dir: Path
+    shape: Shape,
+    data: DataSpec,
+    recipe: RecipeSpec,
+    schedule: ScheduleSpec,
+    batch_images: int,
+    data_dir: Path,
+    compute: ComputeSpec,
 ) -> Programs:
     """Returns the programs of one model size, compiled: every trial of that size runs on the same executables."""
     source = open_source(data, data_dir)
-    programs = make_programs(shape, data, recipe, schedule, source)
-    nothing = Horizon(peak_lr=jnp.float32(0.0), steps=jnp.int32(1), warmup_steps=jnp.float32(0.0), stream=jnp.uint32(0))
-    indices = jnp.zeros((STEPS_PER_DISPATCH, batch_images), jnp.uint32)
-    state = programs.advance(programs.start(0), source.arrays, nothing, indices, jnp.int32(0))
-    jax.block_until_ready(programs.evaluate(state.params, source.arrays, nothing.stream, jnp.int32(0)))
+    mesh = make_mesh()
+    check_batch(batch_images, mesh, compute)
+    programs = make_programs(shape, data, recipe, schedule, source, compute=compute, mesh=mesh)
+    if not isinstance(source, FedSource):  # what is fed compiles with its first batch
+        _compile(programs, source, batch_images)
     return programs
 
 
-def _indices(source: Source, trial: Trial, step: int) -> jax.Array:
-    first, batch = step * trial.batch_images, trial.batch_images
-    return jnp.asarray(source.order(trial.seed, first, STEPS_PER_DISPATCH * batch).reshape(-1, batch))
+def _compile(programs: Programs, source: AnySource, batch_images: int) -> None:
+    """Runs every program once, over no step and no image."""
+    mesh, parts = programs.mesh, programs.compute.microbatches
+    nothing = Horizon(peak_lr=np.float32(0.0), steps=np.int32(1), warmup_steps=np.float32(0.0), stream=np.uint32(0))
+    indices = place(np.zeros((STEPS_PER_DISPATCH, parts, batch_images // parts), np.uint32), along(mesh, 2))
+    arrays = place(source.arrays, whole(mesh))
+    state = programs.advance(programs.start(np.int32(0)), arrays, nothing, indices, np.int32(0))
+    jax.block_until_ready(programs.evaluate(state.evaluated, arrays, nothing.stream, np.int32(0)))
 
 
-def _restart_mean(state: TrainState) -> TrainState:
-    return TrainState(state.params, state.optimiser, state.step, jnp.float32(0.0))
+def _disk_budget(compute: ComputeSpec, checkpoint_dir: Path | None, weights_dir: Path | None) -> DiskBudget:
+    limit = None if compute.disk_budget_gb is None else 1e9 * compute.disk_budget_gb
+    of_study = [] if checkpoint_dir is None else [checkpoint_dir.parent]
+    return DiskBudget(limit, (*of_study, *([] if weights_dir is None else [weights_dir])))
 
 
-def _ended(status: Status, step: int, *, wall_s: float, compile_s: float) -> Outcome:
-    """Returns the outcome of a run that has no loss to show."""
-    return Outcome(
-        status=status,
-        steps=step,
-        val_loss=None,
-        selection_loss=None,
-        train_loss=None,
-        wall_s=wall_s,
-        compile_s=compile_s,
-    )
+def _peak_memory_bytes() -> int | None:
+    """Returns the most memory that any one of this process's devices has had in use since the process began."""
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    known = [peak for peak in peaks if peak is not None]
+    return max(known, default=None)

@@ -1,4 +1,8 @@
-"""SGD with Nesterov momentum, adaptive gradient clipping and decay where the authors put them (arXiv:2102.06171)."""
+"""The optimisers and the learning rate of each step.
+
+sgd_agc: SGD with Nesterov momentum, adaptive gradient clipping and decay where the authors of the NFNets put them
+(arXiv:2102.06171). adamw: what ViTs are trained with (arXiv:2010.11929).
+"""
 
 from typing import Any
 
@@ -8,28 +12,48 @@ import optax
 
 from sweeps.trial import RecipeSpec, ScheduleSpec
 
+STACKED = "stacked"
+"""Leaves below this key hold one array of several blocks, the blocks along the leading axis."""
 _DECAYED = ("weight",)
-"""Leaves that weight decay touches: not gains, biases and SkipInit."""
+"""Leaves that weight decay touches: not gains, biases, SkipInit and position tables."""
 
 
 def make_optimiser(recipe: RecipeSpec) -> optax.GradientTransformation:
-    """Returns gradient -> direction; the caller scales it by the negative learning rate of the step.
+    """Returns gradient -> direction; the caller scales it by the negative learning rate of the step."""
+    decay = optax.add_decayed_weights(recipe.weight_decay, mask=_decayed)
+    if recipe.optimiser == "sgd_agc":
+        clip = _adaptive_clip(recipe.agc_clipping, recipe.agc_eps)
+        return optax.chain(clip, decay, optax.trace(decay=recipe.momentum, nesterov=True))
+    if recipe.optimiser == "adamw":
+        clip = optax.identity()
+        if recipe.gradient_norm_clip is not None:
+            clip = optax.clip_by_global_norm(recipe.gradient_norm_clip)
+        return optax.chain(clip, optax.scale_by_adam(b1=recipe.adam_b1, b2=recipe.adam_b2), decay)
+    raise ValueError(f"optimiser {recipe.optimiser!r} is unknown; it is sgd_agc or adamw")
 
-    Unit-wise adaptive clipping is optax's: norms over the fan-in of a convolution or dense unit, over the whole vector
-    for gains and biases; the classifier's weight is left out of it.
+
+def _adaptive_clip(clipping: float, eps: float) -> optax.GradientTransformation:
+    """Returns unit-wise adaptive clipping (arXiv:2102.06171 eq. 3) of everything but the classifier's weight.
+
+    Norms run over the fan-in of a convolution or dense unit, and over the whole vector for gains and biases. It is
+    optax's, taught that a stacked leaf holds several blocks, each with units of its own.
     """
-    return optax.chain(
-        optax.masked(optax.adaptive_grad_clip(recipe.agc_clipping, recipe.agc_eps), _clipped),
-        optax.add_decayed_weights(recipe.weight_decay, mask=_decayed),
-        optax.trace(decay=recipe.momentum, nesterov=True),
-    )
+    plain = optax.adaptive_grad_clip(clipping, eps)
 
+    def clip(path: Any, gradient: jax.Array, param: jax.Array) -> jax.Array:
+        if _name(path[0]) == "classifier" and _name(path[-1]) == "weight":
+            return gradient
 
-def _clipped(params: Any) -> Any:
-    def is_clipped(path: Any, leaf: Any) -> bool:
-        return not (_name(path[0]) == "classifier" and _name(path[-1]) == "weight")
+        def one(gradient: jax.Array, param: jax.Array) -> jax.Array:
+            return plain.update(gradient, optax.EmptyState(), param)[0]  # type: ignore[return-value]
 
-    return jax.tree_util.tree_map_with_path(is_clipped, params)
+        is_stacked = any(_name(entry) == STACKED for entry in path)
+        return jax.vmap(one)(gradient, param) if is_stacked else one(gradient, param)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree_util.tree_map_with_path(clip, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def _decayed(params: Any) -> Any:

@@ -17,7 +17,8 @@ from training.source import SELECTION, Batch, Source
 
 CROP_PAD_PX = 2
 """Training images are shifted by up to this many pixels each way."""
-_READERS = {"fashion_mnist": fashion_mnist.load, "cifar10": cifar10.load}
+READERS = {"fashion_mnist": fashion_mnist.load, "cifar10": cifar10.load}
+"""The sets that are small enough to be held in memory whole."""
 
 
 @jax.tree_util.register_dataclass
@@ -41,7 +42,7 @@ def open_real(data: DataSpec, data_dir: Path) -> Source:
     Raises:
         StudyError: files are missing or broken, or the set has fewer images than `data` asks for.
     """
-    images = _READERS[data.name](data_dir)
+    images = READERS[data.name](data_dir)
     _check_counts(data, train=len(images.train_labels), test=len(images.test_labels))
     train = shrink(images.train_images, image_px=data.image_px, channels=data.channels)[: data.images_per_epoch]
     test = shrink(images.test_images, image_px=data.image_px, channels=data.channels)
@@ -65,7 +66,12 @@ def open_real(data: DataSpec, data_dir: Path) -> Source:
         return _normalised(pool, pool.test_images[image]), jax.nn.one_hot(pool.test_labels[image], data.classes)
 
     return Source(
-        arrays=pool, draw=draw, draw_held_out=draw_held_out, order=functools.partial(pass_order, data.images_per_epoch)
+        arrays=pool,
+        draw=draw,
+        draw_held_out=draw_held_out,
+        order=functools.partial(pass_order, data.images_per_epoch),
+        has_copies=True,
+        pixel_range=lambda pool: (_normalised(pool, jnp.float32(0)), _normalised(pool, jnp.float32(255))),
     )
 
 
