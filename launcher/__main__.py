@@ -19,6 +19,7 @@ from launcher.settings.compose import (
     full_size_models,
     is_json,
     load_data,
+    named_family,
     request_from,
     with_study_of_pick,
 )
@@ -60,7 +61,7 @@ def main() -> int:
 
 def _read_jobs() -> list[Job]:
     """Returns what the command line asks for; Hydra itself answers --help, --cfg and tab completion."""
-    schema.register()
+    schema.register(named_family(sys.argv[1:]))
     sys.argv[1:] = with_study_of_pick(sys.argv[1:])  # there Hydra reads them
     jobs: list[Job] = []
 
@@ -91,7 +92,8 @@ def _refuse(error: StudyError) -> int:
 def _job(config: DictConfig) -> Job:
     action = action_of(config)
     if action == "models":
-        return functools.partial(show_models, full_size_models(), load_data(REFERENCE_DATA), as_json=is_json(config))
+        data = load_data(REFERENCE_DATA)
+        return functools.partial(show_models, full_size_models(data), data, as_json=is_json(config))
     if action in ATTENDING:
         return functools.partial(attend, action, str(config.study.name), as_json=is_json(config))
     request = request_from(config)

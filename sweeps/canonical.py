@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SILENT_AT_DEFAULT: Mapping[str, Any] = types.MappingProxyType({"silent_at_default": True})
-"""Metadata of a field that is not written where it has its default: identities older than the field stay what they were."""
+"""Metadata of a field that is not written at its default: identities older than the field stay what they were."""
 
 
 def to_jsonable(noun: Any) -> Any:
@@ -44,8 +44,7 @@ def from_jsonable(cls: type[T], data: Mapping[str, Any]) -> T:
     """Returns the noun `cls` that `to_jsonable` wrote as `data`.
 
     Raises:
-        ValueError: `data` holds a key that `cls` does not know, or lacks one without a default; or where one of several
-            nouns is meant, its keys are not those of exactly one.
+        ValueError: `data` holds a key that `cls` does not know, or lacks one without a default.
     """
     hints = typing.get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
@@ -53,20 +52,25 @@ def from_jsonable(cls: type[T], data: Mapping[str, Any]) -> T:
     if unknown:
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     try:
-        return cls(**{name: _revive(hints[name], value) for name, value in data.items()})
+        return cls(**{name: revive(hints[name], value) for name, value in data.items()})
     except TypeError as error:
         raise ValueError(f"incomplete {cls.__name__}: {error}") from error
 
 
-def _revive(hint: Any, value: Any) -> Any:
+def revive(hint: Any, value: Any) -> Any:
+    """Returns what `to_jsonable` wrote as `value`, where it was a `hint`: a noun, one of several, a tuple or a scalar.
+
+    Raises:
+        ValueError: as from_jsonable; or the keys of `value` are not those of exactly one of several nouns.
+    """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if value is None:
         return None
     if origin in (types.UnionType, typing.Union):
         kinds = [arg for arg in args if arg is not type(None)]
-        return _revive(kinds[0] if len(kinds) == 1 else _noun_of(kinds, value), value)
+        return revive(kinds[0] if len(kinds) == 1 else _noun_of(kinds, value), value)
     if origin is tuple:
-        return tuple(_revive(args[0], item) for item in value)
+        return tuple(revive(args[0], item) for item in value)
     if dataclasses.is_dataclass(hint):
         return from_jsonable(typing.cast(type[Any], hint), value)
     if hint is float:
@@ -82,7 +86,7 @@ def _noun_of(nouns: Sequence[type[Any]], data: Mapping[str, Any]) -> type[Any]:
     if len(fitting) == 1:
         return fitting[0]
     have = "; ".join(f"{noun.__name__} has {', '.join(_field_names(noun))}" for noun in nouns)
-    raise ValueError(f"{', '.join(data)} are the fields of {'several of' if fitting else 'none of'} these: {have}")
+    raise ValueError(f"the fields {', '.join(data)} are those of {'several' if fitting else 'none'} of these: {have}")
 
 
 def _required(noun: type[Any]) -> set[str]:

@@ -1,11 +1,12 @@
 """The sampling certificate: which samples a run has seen in each epoch, as a hash that does not depend on their order.
 
-The reference study's loader could not promise that every image comes up once an epoch after a pre-emption, and its largest
-model paid for it (arXiv:2310.16764). A run that carries a certificate can show that it did not happen to it.
+The reference study's loader could not promise that every image comes up once an epoch after a pre-emption, and its
+largest model paid for it (arXiv:2310.16764). A run that carries a certificate can show that it did not happen to it.
 """
 
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK = 1 << 22
+_WORD = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<images>\d+):(?P<digest>[0-9a-f]{16})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class SampleTally:
         self._epochs = {item.epoch: (item.images, int(item.digest, 16)) for item in certificate}
 
     def add(self, places: NDArray[np.int64], samples: NDArray[np.int64], *, images_per_epoch: int) -> None:
-        """Counts samples (n,) that stood at these places (n,) of the run's stream, which numbers images from its start."""
+        """Counts samples (n,) that stood at these places (n,) of the run's stream, numbered from its start."""
         epochs = places // images_per_epoch
         for epoch in np.unique(epochs):
             seen = samples[epochs == epoch]
@@ -60,21 +62,61 @@ def merged(certificates: Iterable[Certificate]) -> Certificate:
 def fault(certificate: Certificate, *, images: int, images_per_epoch: int) -> str | None:
     """Returns what is wrong with the certificate of a run that saw `images` images, or None where nothing is.
 
-    Whole epochs must hold each of the samples 0 ... images_per_epoch - 1 once; of the last, incomplete one the number of
-    samples is known.
+    Whole epochs must hold each of the samples 0 ... images_per_epoch - 1 once; of the last, incomplete one only the
+    number of samples is known.
     """
     if not certificate:
         return "it has no sampling certificate"
     whole, rest = divmod(images, images_per_epoch)
-    expected = [images_per_epoch] * whole + ([rest] if rest else [])
-    if [item.images for item in certificate] != expected or [item.epoch for item in certificate] != list(
-        range(len(expected))
-    ):
-        return f"its epochs hold {', '.join(f'{item.images:,}' for item in certificate)} samples instead of {expected}"
+    held = {item.epoch: item.images for item in certificate}
+    for epoch, expected in enumerate([images_per_epoch] * whole + ([rest] if rest else [])):
+        if held.get(epoch, 0) != expected:
+            return f"epoch {epoch} held {held.get(epoch, 0):,} samples instead of {expected:,}"
+    if [item.epoch for item in certificate] != list(range(whole + bool(rest))):
+        return f"it tells of {len(certificate)} epochs instead of {whole + bool(rest)}"
     for item in certificate[:whole]:
         if item.digest != set_digest(images_per_epoch):
             return f"epoch {item.epoch} did not hold every sample once"
     return None
+
+
+def faultless(*, images: int, images_per_epoch: int) -> Certificate:
+    """Returns the certificate of a run that saw `images` images in the order of their numbers."""
+    whole, rest = divmod(images, images_per_epoch)
+    return tuple(
+        EpochSamples(epoch=epoch, images=seen, digest=set_digest(seen))
+        for epoch, seen in enumerate([images_per_epoch] * whole + ([rest] if rest else []))
+    )
+
+
+def certificate_text(certificate: Certificate) -> str:
+    """Returns a certificate in short: `0-6:3200:0123456789abcdef 7:1600:fedcba9876543210`.
+
+    That is epochs, samples in each of them and digest; neighbouring epochs that are alike share a word.
+    """
+    words: list[tuple[int, int, int, str]] = []
+    for item in certificate:
+        first, last, *known = words[-1] if words else (0, -2, 0, "")
+        if (item.epoch, item.images, item.digest) == (last + 1, *known):
+            words[-1] = (first, item.epoch, item.images, item.digest)
+        else:
+            words.append((item.epoch, item.epoch, item.images, item.digest))
+    return " ".join(f"{a if a == b else f'{a}-{b}'}:{images}:{digest}" for a, b, images, digest in words)
+
+
+def certificate_from(text: str) -> Certificate:
+    """Returns the certificate that `certificate_text` wrote; raises ValueError where it is none."""
+    found: list[EpochSamples] = []
+    for word in text.split():
+        match = _WORD.fullmatch(word)
+        if match is None:
+            raise ValueError(f"{word!r} is no part of a sampling certificate")
+        first, last = int(match["first"]), int(match["last"] or match["first"])
+        found += [
+            EpochSamples(epoch=epoch, images=int(match["images"]), digest=match["digest"])
+            for epoch in range(first, last + 1)
+        ]
+    return tuple(found)
 
 
 @functools.cache

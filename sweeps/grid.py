@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.errors import StudyError
-from sweeps.pricing import Rate, rate
+from sweeps.pricing import Rate, gradients_a_step, rate
 from sweeps.study import Pick, Study
 from sweeps.trial import Trial
 
@@ -63,7 +63,14 @@ class Grid:
         """What one image costs each model, in the study's order."""
         study = self.study
         return tuple(
-            rate(shape=model.shape, family=model.family, model=model.name, data=study.data, hardware=study.hardware)
+            rate(
+                shape=model.shape,
+                family=model.family,
+                model=model.name,
+                data=study.data,
+                hardware=study.hardware,
+                gradients=gradients_a_step(study.recipe),
+            )
             for model in study.models
         )
 
@@ -107,6 +114,7 @@ class Grid:
             schedule=study.schedule,
             recipe=study.recipe,
             seed=study.seeds[seed],
+            trunk_id=self.trunk_id(cell),
             program=study.program,
         )
 
@@ -114,6 +122,10 @@ class Grid:
         """Returns the learning rates that a cell is run with: the study's, or that of the pick."""
         study = self.study
         return (study.picks[cell].peak_lr,) if study.picks else study.peak_lrs
+
+    def trunk_id(self, cell: int) -> str | None:
+        """Returns the trial whose final weights a cell's runs start from, if any."""
+        return self.study.picks[cell].trunk_id if self.study.picks else None
 
     def cell_trials(self, cell: int) -> range:
         """Returns the numbers of a cell's trials."""
@@ -146,7 +158,8 @@ def _keys(trial: Trial, study: Study) -> tuple[_Key, ...]:
     """Returns where a trial lies on each axis along which a study's trials are numbered."""
     model, epochs, batch_images, peak_lr = trial.model, trial.epochs, trial.batch_images, trial.peak_lr
     if study.picks:
-        return Pick(model=model, epochs=epochs, batch_images=batch_images, peak_lr=peak_lr), trial.seed
+        pick = Pick(model=model, epochs=epochs, batch_images=batch_images, peak_lr=peak_lr, trunk_id=trial.trunk_id)
+        return pick, trial.seed
     return model, epochs, batch_images, trial.seed, peak_lr
 
 

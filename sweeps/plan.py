@@ -40,6 +40,8 @@ class Cell:
     """Learning rates x seeds."""
     settled_runs: int
     """Runs that need no further attempt."""
+    trunk_id: str | None = None
+    """The trial whose final weights its runs start from, if any."""
 
     @property
     def name(self) -> str:
@@ -189,6 +191,7 @@ class Plan:
             rule=rate.rule,
             runs=self.grid.runs_per_cell,
             settled_runs=sum(index in self.settled for index in self.grid.cell_trials(number)),
+            trunk_id=self.grid.trunk_id(number),
         )
 
     def _cut(self, number: int) -> Cut:

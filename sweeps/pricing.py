@@ -7,7 +7,7 @@ from sweeps.cost import Cost
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware, Throughput
 from sweeps.shape import Shape
-from sweeps.trial import DataSpec, Trial
+from sweeps.trial import DataSpec, RecipeSpec, Trial
 
 FLOPS_PER_MAC = 6
 """Training FLOPs for a forward multiply-accumulate: 2 forward, twice that backward."""
@@ -52,8 +52,15 @@ class Rate:
         )
 
 
-def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware) -> Rate:
+def gradients_a_step(recipe: RecipeSpec) -> int:
+    """Returns how many gradients a step takes: sharpness-aware minimisation needs a second one, uphill."""
+    return 2 if recipe.sam_radius > 0.0 else 1
+
+
+def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware, gradients: int = 1) -> Rate:
     """Returns what one training image costs: a throughput if there is one, else the scale, else peak x assumed MFU.
+
+    Throughputs are of steps with one gradient; a step with more of them takes so many times as long.
 
     Raises:
         StudyError: the hardware gives no way to price this model.
@@ -69,8 +76,8 @@ def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Har
         )
     return Rate(
         params=shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels),
-        flops_per_image=flops,
-        core_hours_per_image=core_hours,
+        flops_per_image=gradients * flops,
+        core_hours_per_image=gradients * core_hours,
         relative_spread=spread,
         rule=rule,
     )
@@ -98,10 +105,10 @@ def find_throughput(hardware: Hardware, family: str, model: str, data: DataSpec)
 
 
 def price(
-    *, shape: Shape, family: str, model: str, data: DataSpec, images: int, hardware: Hardware
+    *, shape: Shape, family: str, model: str, data: DataSpec, images: int, hardware: Hardware, gradients: int = 1
 ) -> tuple[Cost, Rule]:
     """Returns the cost of training a model on `images` images, and the rule that gave its core-hours."""
-    per_image = rate(shape=shape, family=family, model=model, data=data, hardware=hardware)
+    per_image = rate(shape=shape, family=family, model=model, data=data, hardware=hardware, gradients=gradients)
     return per_image.cost(images), per_image.rule
 
 
@@ -114,5 +121,6 @@ def price_trial(trial: Trial, hardware: Hardware) -> Cost:
         data=trial.data,
         images=trial.images,
         hardware=hardware,
+        gradients=gradients_a_step(trial.recipe),
     )
     return cost

@@ -3,12 +3,14 @@
 import enum
 from dataclasses import dataclass
 
-from sweeps.certificate import Certificate
+from sweeps.certificate import Certificate, fault
 from sweeps.cost import Cost
 from sweeps.trial import Trial
 
 MAX_ATTEMPTS = 3
 """A trial that raised an exception this often within one command is left to the next one."""
+MARKED = "it was marked as tainted in MLflow"
+"""The taint of a run that somebody has marked."""
 
 
 class Status(enum.StrEnum):
@@ -97,6 +99,11 @@ class Outcome:
     peak_memory_bytes: int | None = None
     """Most memory in use on any one device; missing where the device does not tell."""
 
+    @property
+    def core_hours_billed(self) -> float | None:
+        """What the run kept busy [core-hours of its own machine]; missing without a clock."""
+        return None if self.clock is None else self.clock.total_s * self.cores / 3600
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -118,12 +125,33 @@ class RunRecord:
     """What it ran on, as JAX names it."""
     started_unix_s: float
     ended_unix_s: float | None
-    tainted: bool = False
-    """Whether something is known to be wrong with it, so that fits trust it less."""
+    is_marked: bool = False
+    """Whether somebody has marked it as tainted in MLflow."""
     repeated_steps: int = 0
     """Steps that were trained more than once, since an attempt died after its last checkpoint: paid for again."""
     is_forgiven: bool = False
     """Whether somebody has asked for another attempt after it ran out of memory."""
+
+    @property
+    def taint(self) -> str | None:
+        """What is known to be wrong with it, so that fits trust it less; None where nothing is.
+
+        A finished run must show that it saw every sample once in each of its epochs.
+        """
+        if self.is_marked:
+            return MARKED
+        if self.status is not Status.FINISHED or self.outcome is None:
+            return None
+        return fault(
+            self.outcome.certificate,
+            images=self.trial.images // self.trial.recipe.augmentation_multiplicity,
+            images_per_epoch=self.trial.data.images_per_epoch,
+        )
+
+    @property
+    def tainted(self) -> bool:
+        """Whether something is known to be wrong with it."""
+        return self.taint is not None
 
     @property
     def is_settled(self) -> bool:

@@ -26,6 +26,8 @@ class Pick:
     epochs: float
     batch_images: int
     peak_lr: float
+    trunk_id: str | None = None
+    """The trial whose final weights it starts from; absent: from scratch."""
 
 
 @dataclass(frozen=True, kw_only=True)

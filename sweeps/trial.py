@@ -74,7 +74,7 @@ class RecipeSpec:
     sam_radius: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
     """rho of sharpness-aware minimisation (arXiv:2010.01412); 0: plain gradients."""
     ema_decay: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)
-    """Decay of the average of weights that is evaluated, at most (1 + steps) / (10 + steps); 0: the weights themselves."""
+    """Decay of the average of weights that is evaluated, at most (1 + steps) / (10 + steps); 0: no average."""
     augmentation_multiplicity: int = field(default=1, metadata=SILENT_AT_DEFAULT)
     """Augmented copies of an image in one batch (arXiv:2105.13343): a batch holds 1/multiplicity as many images."""
     mixup_alpha: float = field(default=0.0, metadata=SILENT_AT_DEFAULT)

@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).absolute().parents[1]
 ROOT_VARIABLE = "LOGLOG_ROOT"
 
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
-_RESERVED = ("artifacts",)
+_RESERVED = ("artifacts", "weights")
 _STEM_LETTERS = 40
 
 
@@ -39,6 +39,11 @@ class ProjectPaths:
     def artifacts_dir(self) -> Path:
         """Where MLflow keeps artifacts."""
         return self.runs_dir / "artifacts"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Final weights of finished runs of all studies, by trial."""
+        return self.runs_dir / "weights"
 
     @property
     def compile_cache(self) -> Path:

@@ -69,8 +69,8 @@ class DrawnFeed:
         copies = trial.recipe.augmentation_multiplicity
         if copies > 1 and not source.has_copies:
             raise StudyError(
-                f"data {trial.data.name} has no augmentation, so that augmentation_multiplicity={copies} would train on "
-                "the very same image several times (try: study.recipe.augmentation_multiplicity=1)"
+                f"data {trial.data.name} has no augmentation, so that augmentation_multiplicity={copies} would train "
+                "on the very same image several times (try: study.recipe.augmentation_multiplicity=1)"
             )
 
     def seen(self) -> Seen:

@@ -14,4 +14,4 @@ class Forward:
     dropout: float = 0.0
     """Part of the features before the classifier that is dropped, where a key for noise is given."""
     stochastic_depth: float = 0.0
-    """Chance that the last residual branch is dropped for an image, growing linearly from 0 over the blocks; likewise."""
+    """Chance that the last residual branch is dropped for an image, from 0 linearly over the blocks; likewise."""

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from sweeps.compute import ComputeSpec
-from sweeps.record import CostClock, Outcome, Progress, Status
+from sweeps.record import Outcome, Progress, Status
 from sweeps.shape import Shape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from training.agreement import any_host_says, leader_says
@@ -23,8 +23,8 @@ from training.evaluation import HeldOutScore, score
 from training.feed import STEPS_PER_DISPATCH, Feed, open_feed
 from training.mesh import along, check_batch, make_mesh, place, whole
 from training.optimiser import warmup_steps
-from training.source import HELD_OUT, SELECTION, AnySource, FedSource
-from training.step import Horizon, Programs, TrainState, make_programs
+from training.source import HELD_OUT, SELECTION, Source
+from training.step import Horizon, Programs, make_programs
 from training.weights import keep_weights, start_from
 
 POINTS_PER_DOUBLING = 2
@@ -60,7 +60,8 @@ def train(
         weights_dir: where the final weights of finished runs are kept, and the trunk's are looked for. None: nowhere.
 
     Raises:
-        StudyError: the trial's data or its trunk's weights are missing or broken, or the batch does not fit the devices.
+        StudyError: the trial's data or its trunk's weights are missing or broken, or the batch does not fit the
+            devices.
     """
     run = _Run(trial, data_dir=data_dir, checkpoint_dir=checkpoint_dir, compute=compute, weights_dir=weights_dir)
     try:
@@ -246,12 +247,12 @@ def _programs(
     mesh = make_mesh()
     check_batch(batch_images, mesh, compute)
     programs = make_programs(shape, data, recipe, schedule, source, compute=compute, mesh=mesh)
-    if not isinstance(source, FedSource):  # what is fed compiles with its first batch
+    if isinstance(source, Source):  # what is fed compiles with its first batch
         _compile(programs, source, batch_images)
     return programs
 
 
-def _compile(programs: Programs, source: AnySource, batch_images: int) -> None:
+def _compile(programs: Programs, source: Source, batch_images: int) -> None:
     """Runs every program once, over no step and no image."""
     mesh, parts = programs.mesh, programs.compute.microbatches
     nothing = Horizon(peak_lr=np.float32(0.0), steps=np.int32(1), warmup_steps=np.float32(0.0), stream=np.uint32(0))

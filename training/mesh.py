@@ -32,8 +32,8 @@ def along(mesh: Mesh, axis: int) -> NamedSharding:
 def of_state(state: Any, mesh: Mesh, compute: ComputeSpec) -> Any:
     """Returns the sharding of each leaf of a training state, arrays or their shapes.
 
-    fsdp spreads each large array along the longest axis that the devices divide (arXiv:1910.02054, stage 3); XLA gathers
-    parameters where they are used and scatters gradients back.
+    fsdp spreads each large array along the longest axis that the devices divide (arXiv:1910.02054, stage 3); XLA
+    gathers parameters where they are used and scatters gradients back.
     """
 
     def of_leaf(leaf: Any) -> NamedSharding:

@@ -22,7 +22,7 @@ from training.augment import PixelRange, augment
 from training.convolution import fast_path
 from training.forward import Forward
 from training.optimiser import learning_rate, make_optimiser
-from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource
+from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource, Source
 
 Params = dict[str, Any]
 _NOISE_STREAM = 0x5EED
@@ -144,6 +144,7 @@ def make_programs(
             indices = first + jnp.arange(EVALUATION_BATCH_IMAGES, dtype=jnp.uint32)
             if mesh.size > 1 and EVALUATION_BATCH_IMAGES % mesh.size == 0:
                 indices = jax.lax.with_sharding_constraint(indices, meshes.along(mesh, 0))
+            assert isinstance(source, Source)  # what is fed has evaluate_rows
             return jax.tree.map(jnp.add, total, sums(params, *source.draw_held_out(arrays, indices, stream)))
 
         nothing = HeldOut(jnp.float32(0.0), jnp.int32(0), jnp.int32(0))

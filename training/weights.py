@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from sweeps.errors import StudyError
 from training.agreement import is_leader
 from training.disk_budget import DiskBudget
-from training.step import Params, TrainState
+from training.step import TrainState
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def keep_weights(state: TrainState, folder: Path | None, trial_id: str, budget: 
 def start_from(state: TrainState, folder: Path | None, trunk_id: str) -> TrainState:
     """Returns the fresh state with the weights of a finished run in place of its own.
 
-    The classifier stays fresh where its classes differ; tables of positions are resized to the grid of the larger image.
+    The classifier stays fresh where its classes differ; tables of positions are resized to the grid of the image.
 
     Raises:
         StudyError: the weights are not there, or belong to another architecture.
@@ -53,8 +53,8 @@ def start_from(state: TrainState, folder: Path | None, trunk_id: str) -> TrainSt
     file = None if folder is None else weights_file(folder, trunk_id)
     if file is None or not file.is_file():
         raise StudyError(
-            f"the final weights of trial {trunk_id} are not on disk ({file}); they are kept when a run finishes with room in "
-            "compute.disk_budget_gb (try: run the pre-training sweep again from this checkout)"
+            f"the final weights of trial {trunk_id} are not on disk ({file}); they are kept when a run finishes and "
+            "compute.disk_budget_gb has room (try: run the pre-training sweep again from this checkout)"
         )
     with np.load(file) as archive:
         saved = {name: archive[name] for name in archive.files}

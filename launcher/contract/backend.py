@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from sweeps.compute import ComputeSpec
 from sweeps.cost import Cost
 from sweeps.record import Outcome, Progress
 from sweeps.trial import Trial
@@ -40,6 +41,8 @@ class Order:
     trainer: str = TRAINER
     command: tuple[str, ...] = ()
     """For trainers that start a program of the user's: its words."""
+    compute: ComputeSpec = ComputeSpec()
+    """How this project's own training spreads its work over devices, and how often it saves."""
     is_code_pinned: bool = False
     """Whether a job that starts later refuses to run on other code than `code_version`."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Paused, Refused, Started, Task
 from sweeps.canonical import from_jsonable, to_jsonable
+from sweeps.compute import ComputeSpec
 from tracking.paths import ProjectPaths
 from tracking.record_json import dump_line, outcome_from, progress_from
 
@@ -37,7 +38,7 @@ _FLAT: dict[str, type[Message]] = {
 def encode_order(order: Order) -> str:
     """Returns the order as one line of JSON."""
     fields = {field.name: getattr(order, field.name) for field in dataclasses.fields(order)}
-    return json.dumps({**fields, "paths": str(order.paths.root)})
+    return json.dumps({**fields, "paths": str(order.paths.root), "compute": to_jsonable(order.compute)})
 
 
 def decode_order(line: str) -> Order:
@@ -45,6 +46,7 @@ def decode_order(line: str) -> Order:
     fields: dict[str, Any] = json.loads(line)
     fields["paths"] = ProjectPaths(root=Path(fields["paths"]))
     fields["command"] = tuple(fields["command"])
+    fields["compute"] = from_jsonable(ComputeSpec, fields["compute"])
     return Order(**fields)
 
 

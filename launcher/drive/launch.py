@@ -89,6 +89,7 @@ def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -
         budget_core_hours=request.budget.core_hours,
         code_version=code_version(),
         trainer=trainer,
+        compute=request.compute,
         is_code_pinned=True,
     )
     if request.trainer.name != "command":

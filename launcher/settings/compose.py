@@ -17,9 +17,11 @@ from launcher.settings.pick_file import picked, read_pick_file
 from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
+from sweeps.compute import REMATS, SHARDINGS, ComputeSpec
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
 from sweeps.hardware import Hardware
+from sweeps.shape import FAMILIES
 from sweeps.study import Model, Study
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
@@ -35,8 +37,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainer.name": ("jax", "command"),
     "cluster.name": tuple(CLUSTERS),
     "schedule.name": ("cosine", "wsd", "constant"),
-    "data.name": ("parts", "fashion_mnist", "cifar10", "jft4b"),
     "study.recipe.compute_dtype": ("float32", "bfloat16"),
+    "study.recipe.optimiser": ("sgd_agc", "adamw"),
+    "compute.sharding": SHARDINGS,
+    "compute.remat": REMATS,
 }
 
 POSITIVE = (
@@ -51,6 +55,8 @@ FREE_TEXT = ("pick", "trainer.command", "tracking.uri")
 NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
 """Keys that would contradict a pick file."""
 
+_QUOTES = "'\""
+
 Noun = TypeVar("Noun")
 
 
@@ -60,8 +66,8 @@ def compose(overrides: Sequence[str]) -> Request:
     Raises:
         StudyError: a key, group, file or value is unknown or unusable; it lists what is allowed.
     """
-    schema.register()
     try:
+        schema.register(named_family(overrides))
         with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
             return request_from(hydra_compose(CONFIG_NAME, overrides=with_study_of_pick(overrides)))
     except READING_ERRORS as error:
@@ -100,6 +106,26 @@ def _quoted(word: str) -> str:
     return f"{key}='" + value.replace("'", r"\'") + "'"
 
 
+def named_family(words: Sequence[str]) -> str | None:
+    """Returns the family of the model that the words of a command line name; None where they name none, or no file.
+
+    A family decides which keys its shape has, so it must be known before Hydra composes.
+    """
+    group = "model="
+    names = [word.lstrip("+").removeprefix(group) for word in words if word.lstrip("+").startswith(group)]
+    file = CONFIG_DIR / "model" / f"{names[-1].strip(_QUOTES)}.yaml" if names else None
+    if file is None or not file.is_file():
+        return None
+    return _known_family(OmegaConf.select(OmegaConf.load(file), "family"))
+
+
+def _known_family(family: Any) -> str:
+    if family not in FAMILIES:
+        near = did_you_mean(str(family), FAMILIES)
+        raise StudyError(f"model.family {family!r} is unknown; choose {', '.join(FAMILIES)}{near}")
+    return str(family)
+
+
 def action_of(config: DictConfig) -> str:
     """Returns what to do (plan, sweep ...) after checking every key and word of the composed config."""
     _check_keys(config)
@@ -129,6 +155,7 @@ def request_from(config: DictConfig) -> Request:
         cluster=_cluster(config),
         trainer=_noun(TrainerSpec, config.trainer),
         asha=_asha(config),
+        compute=_noun(ComputeSpec, config.compute),
         tracking_uri=config.tracking.uri,
         json=is_json(config),
     )
@@ -180,12 +207,17 @@ def _program(config: DictConfig) -> str | None:
     return " @".join(filter(None, (str(trainer.command), trainer.version)))
 
 
-def full_size_models() -> tuple[Model, ...]:
-    """Returns every architecture below conf/model that is not a scale model, smallest first; Hydra must be active."""
+def full_size_models(data: DataSpec) -> tuple[Model, ...]:
+    """Returns every architecture below conf/model that is not a scale model, smallest first; Hydra must be active.
+
+    Args:
+        data: the size of its images is where a model may have a table of positions.
+    """
     loader = _loader()
     families = [family for family in loader.list_groups("model") if family != SCALE_FAMILY]
     names = [f"{family}/{name}" for family in families for name in loader.get_group_options(f"model/{family}")]
-    return tuple(sorted((_load_model(name) for name in names), key=lambda model: model.shape.params()))
+    models = (_load_model(name) for name in names)
+    return tuple(sorted(models, key=lambda model: model.shape.params(image_px=data.image_px)))
 
 
 def load_data(name: str) -> DataSpec:
@@ -198,7 +230,7 @@ def _study(config: DictConfig) -> Study:
     if config.model is None:
         models = tuple(_load_model(name) for name in axes["models"])
     else:
-        models = (_noun(Model, config.model),)
+        models = (_model(config.model),)
     if config.seed is not None and config.seeds is not None:
         raise StudyError("both seed and seeds are given; seed=1 runs seed 1 alone, seeds=3 runs seeds 0, 1 and 2")
     if config.seeds is not None and config.seeds < 1:
@@ -245,13 +277,29 @@ def _budget(config: DictConfig, study: Study) -> Budget:
 
 
 def _load_model(name: str) -> Model:
-    return _load(Model, schema.ModelConfig, f"model/{name}")
+    path = f"model/{name}"
+    try:
+        return _model(_file(path))
+    except READING_ERRORS as error:  # a study has many models: say which
+        raise StudyError(f"conf/{path}.yaml: {explain(error, CONFIG_DIR)}") from error
+
+
+def _model(config: Any) -> Model:
+    """Returns the model of a config, whose shape may hold what its family knows and nothing else."""
+    family = _known_family(config.get("family"))
+    typed = OmegaConf.create({"model": schema.MODEL_CONFIGS[family]})  # below `model`, so that errors say model.shape.x
+    plain = _plain(OmegaConf.merge(typed, {"model": OmegaConf.to_container(config, resolve=True)}))["model"]
+    return Model(name=plain["name"], family=family, shape=from_jsonable(FAMILIES[family], plain["shape"]))
 
 
 def _load(noun: type[Noun], config_class: type[Any], path: str) -> Noun:
+    return _noun(noun, OmegaConf.merge(OmegaConf.structured(config_class), _file(path)))
+
+
+def _file(path: str) -> Any:
     for source in _loader().get_sources():
         if source.is_config(path):
-            return _noun(noun, OmegaConf.merge(OmegaConf.structured(config_class), source.load_config(path).config))
+            return source.load_config(path).config
     raise unknown_option(path, CONFIG_DIR)
 
 
@@ -271,10 +319,11 @@ def _plain(config: Any) -> dict[str, Any]:
 def _check_keys(config: DictConfig) -> None:
     """Raises StudyError for a key appended with `+`, which Hydra lets pass even where a schema names all keys."""
     cluster = OmegaConf.select(config, "cluster.name")
-    known = frozenset(schema.known_keys(cluster))
+    family = None if config.model is None else _known_family(config.model.get("family"))
+    known = frozenset(schema.known_keys(cluster, family))
     for key in _key_paths(OmegaConf.to_container(config), ""):
         if key not in known:
-            raise unknown_key(key, cluster=cluster)
+            raise unknown_key(key, cluster=cluster, family=family)
 
 
 def _key_paths(node: Any, path: str) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -28,8 +29,9 @@ def explain(error: Exception, config_dir: Path) -> StudyError:
     text = f"{error}\n{error.__cause__ or ''}"
     if unknown := _UNKNOWN_KEY.search(text):
         full_key = _FULL_KEY.search(text)
-        clusters = [name for name, config in schema.CLUSTER_CONFIGS.items() if config.__name__ == unknown[2]]
-        return unknown_key(full_key[1] if full_key else unknown[1], cluster=next(iter(clusters), None))
+        cluster = _named(schema.CLUSTER_CONFIGS, unknown[2])
+        family = _named(schema.SHAPE_CONFIGS, unknown[2])
+        return unknown_key(full_key[1] if full_key else unknown[1], cluster=cluster, family=family)
     if missing := _NO_FILE.search(text):
         return unknown_option(missing[1], config_dir)
     if group := _NO_GROUP.search(text):
@@ -50,6 +52,10 @@ def explain(error: Exception, config_dir: Path) -> StudyError:
     return StudyError(f"{'; '.join(lines)} (settings are written key=value; try: python -m launcher --help)")
 
 
+def _named(configs: Mapping[str, type[Any]], class_name: str) -> str | None:
+    return next((name for name, config in configs.items() if config.__name__ == class_name), None)
+
+
 def did_you_mean(word: str, allowed: Collection[str]) -> str:
     """Returns `; did you mean ...?` where something allowed looks like `word`, else nothing."""
     ends = [option for option in sorted(allowed) if option.endswith(f"/{word}")]
@@ -60,9 +66,9 @@ def _question(options: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(options)}?" if options else ""
 
 
-def unknown_key(path: str, *, cluster: str | None = None) -> StudyError:
+def unknown_key(path: str, *, cluster: str | None = None, family: str | None = None) -> StudyError:
     """Returns the error for a dotted key that no class of the schema holds; it lists the keys beside it."""
-    keys = schema.known_keys(cluster)
+    keys = schema.known_keys(cluster, family)
     parent, _, key = path.rpartition(".")
     beside = [name for name in keys if name.rpartition(".")[0] == parent]
     here = f"allowed here: {', '.join(beside)}" if beside else f"{parent} holds no keys"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweeps.budget import Budget
+from sweeps.compute import ComputeSpec
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
 from sweeps.study import Study
@@ -124,6 +125,8 @@ class Request:
     trainer: TrainerSpec = TrainerSpec()
     asha: AshaSpec | None = None
     """Present where learning rates that fall behind are stopped."""
+    compute: ComputeSpec = ComputeSpec()
+    """How one trial is spread over the devices that it gets."""
     tracking_uri: str | None = None
     """An MLflow server or a database; absent: runs.sqlite."""
     json: bool = False

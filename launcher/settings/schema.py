@@ -10,8 +10,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from launcher.settings.request import CLUSTERS, TrainerSpec
+from sweeps.compute import ComputeSpec
 from sweeps.hardware import Hardware
-from sweeps.study import Model
+from sweeps.shape import FAMILIES
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 
@@ -49,8 +50,14 @@ DataConfig = config_class(DataSpec)
 ScheduleConfig = config_class(ScheduleSpec)
 RecipeConfig = config_class(RecipeSpec)
 HardwareConfig = config_class(Hardware)
-ModelConfig = config_class(Model)
+SHAPE_CONFIGS = {family: config_class(shape) for family, shape in FAMILIES.items()}
+MODEL_CONFIGS = {
+    family: _dataclass("ModelConfig", [("name", str, MISSING), ("family", str, MISSING), ("shape", shape, MISSING)])
+    for family, shape in SHAPE_CONFIGS.items()
+}
+"""A class a family: a number of one architecture is refused on another."""
 TrainerConfig = config_class(TrainerSpec)
+ComputeConfig = config_class(ComputeSpec)
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
 StrategyConfig = _dataclass(
@@ -73,9 +80,10 @@ StudyConfig = _dataclass(
     ],
 )
 
-RootConfig = _dataclass(
-    "RootConfig",
-    [
+
+def _root_config(model: type[Any]) -> type[Any]:
+    """Returns every key that may be set; single values stand for their study's axis, data ... cluster are groups."""
+    fields: list[tuple[str, Any, Any]] = [
         ("action", str, "plan"),
         ("pick", str | None, None),
         ("budget", str | None, None),
@@ -86,25 +94,34 @@ RootConfig = _dataclass(
         ("batch_images", int | None, None),
         ("peak_lr", float | None, None),
         ("seed", int | None, None),
-        ("model", ModelConfig | None, None),
+        ("model", model | None, None),
         ("study", StudyConfig, StudyConfig),
         ("data", DataConfig, DataConfig),
         ("schedule", ScheduleConfig, ScheduleConfig),
         ("hardware", HardwareConfig, HardwareConfig),
         ("strategy", StrategyConfig, StrategyConfig),
         ("trainer", TrainerConfig, TrainerConfig),
+        ("compute", ComputeConfig, ComputeConfig),
         ("tracking", TrackingConfig, TrackingConfig),
         ("cluster", Any, MISSING),  # one of CLUSTER_CONFIGS, which its file in conf/cluster names
-    ],
-)
-"""Every key that may be set. The single values stand for their study's axis; data ... cluster are groups."""
+    ]
+    return _dataclass("RootConfig", fields)
 
 
-def known_keys(cluster: str | None = None) -> tuple[str, ...]:
-    """Returns every key that may be set, dotted as on the command line; of clusters those of one, by default of all."""
-    configs = [config for name, config in CLUSTER_CONFIGS.items() if cluster in (None, name)]
-    of_clusters = (key for config in configs for key in _keys_of(config, "cluster."))
-    return (*_keys_of(RootConfig, ""), *dict.fromkeys(of_clusters))
+ROOT_CONFIGS = {family: _root_config(model) for family, model in MODEL_CONFIGS.items()}
+"""A class a family of the one model that a command line may name."""
+
+
+def known_keys(cluster: str | None = None, family: str | None = None) -> tuple[str, ...]:
+    """Returns every key that may be set, dotted as on the command line.
+
+    Of clusters and of families of models those of one, by default of all.
+    """
+    roots = [config for name, config in ROOT_CONFIGS.items() if family in (None, name)]
+    clusters = [config for name, config in CLUSTER_CONFIGS.items() if cluster in (None, name)]
+    of_roots = (key for config in roots for key in _keys_of(config, ""))
+    of_clusters = (key for config in clusters for key in _keys_of(config, "cluster."))
+    return tuple(dict.fromkeys((*of_roots, *of_clusters)))
 
 
 def _keys_of(config: type[Any], path: str) -> Iterator[str]:
@@ -120,8 +137,12 @@ def _keys_of(config: type[Any], path: str) -> Iterator[str]:
                 yield from _keys_of(kind, f"{path}{item.name}.")
 
 
-def register() -> None:
-    """Puts the schema where conf/config.yaml and the files of conf/cluster find it."""
-    ConfigStore.instance().store(name="schema", node=RootConfig)
+def register(family: str | None = None) -> None:
+    """Puts the schema where conf/config.yaml and the files of conf/cluster find it.
+
+    Args:
+        family: of the model that the command line names; without one, no key of a model can be set.
+    """
+    ConfigStore.instance().store(name="schema", node=ROOT_CONFIGS[family or next(iter(ROOT_CONFIGS))])
     for name, config in CLUSTER_CONFIGS.items():
         ConfigStore.instance().store(group="cluster_schema", name=name, node=config)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from launcher.contract.backend import (
+    TRAINER,
     Ended,
     Event,
     Held,
@@ -146,7 +147,7 @@ class Desk:
                 checkpoint_dir=self._order.paths.checkpoint_dir(self._order.study, trial.id),
                 report=report,
                 should_stop=watch.is_over,
-                **({"command": self._order.command} if self._order.command else {}),
+                **self._settings(),
             )
         except Exception as error:
             if is_disk_trouble(error):
@@ -164,6 +165,14 @@ class Desk:
             return outcome, Paused(trial_id=trial.id, reason=room, saved_step=outcome.steps)
         limit = f"{self._name}: past its time limit of {task.limit_s or 0:g} s"
         return outcome, Lost(trial_id=trial.id, reason=limit, saved_step=outcome.steps)
+
+    def _settings(self) -> dict[str, Any]:
+        """Returns what this trainer is told besides: a program its words, this project's training its compute."""
+        if self._order.command:
+            return {"command": self._order.command}
+        if self._order.trainer == TRAINER:
+            return {"compute": self._order.compute, "weights_dir": self._order.paths.weights_dir}
+        return {}
 
     def _refusal(self, data: DataSpec) -> str | None:
         """Returns what is wrong with the data, once it was read; None where nothing is."""
