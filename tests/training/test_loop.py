@@ -12,6 +12,7 @@ from tests.training.small_nets import PARTS, TRIAL, changed
 from training import loop, nfnet
 from training.checkpoint import CheckpointFolder, Resumable
 from training.data import open_source
+from training.forward import Forward
 from training.source import HELD_OUT
 from training.step import divergence, make_programs
 
@@ -126,7 +127,7 @@ def test_the_held_out_loss_is_the_mean_over_the_held_out_images() -> None:
     state = programs.start(3)
     indices = jnp.arange(PARTS.held_out_images, dtype=jnp.uint32)
     images, targets = source.draw_held_out(source.arrays, indices, jnp.uint32(HELD_OUT))
-    logits = nfnet.apply(state.params, images, TRIAL.shape, path="xla")
+    logits = nfnet.apply(state.params, images, TRIAL.shape, forward=Forward(path="xla"))
     expected = float(jnp.mean(divergence(logits, targets)))
     assert loop.held_out_loss(programs, source, state, PARTS, HELD_OUT) == pytest.approx(expected, rel=1e-5)
 

@@ -13,7 +13,9 @@ from sweeps.study import Model
 from tests.training.small_nets import SHAPES, SMALL
 from tests.training.test_convolution import naive
 from training import nfnet
+from training.forward import Forward
 
+IM2COL = Forward(path="im2col")
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 
 
@@ -39,7 +41,7 @@ def test_the_two_paths_give_the_same_logits(name: str) -> None:
     shape = SHAPES[name]
     params = nfnet.init(jax.random.key(1), shape, channels=3, classes=5, skip_init=0.5)
     images = jax.random.normal(jax.random.key(2), (4, 16, 16, 3))
-    xla, im2col = (nfnet.apply(params, images, shape, path=path) for path in ("xla", "im2col"))
+    xla, im2col = (nfnet.apply(params, images, shape, forward=Forward(path=path)) for path in ("xla", "im2col"))
     np.testing.assert_allclose(xla, im2col, rtol=1e-4, atol=1e-5)
 
 
@@ -101,7 +103,7 @@ def test_the_model_is_the_one_that_the_paper_describes(name: str) -> None:
     )
     images = jax.random.normal(jax.random.key(5), (3, 16, 16, 3))
     expected = reference_logits(jax.tree.map(np.asarray, params), np.asarray(images, np.float64), shape)
-    np.testing.assert_allclose(nfnet.apply(params, images, shape, path="im2col"), expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(nfnet.apply(params, images, shape, forward=IM2COL), expected, rtol=2e-4, atol=2e-5)
 
 
 def test_standardised_weights_have_the_promised_moments() -> None:
@@ -117,18 +119,18 @@ def test_a_zero_skip_gain_makes_residual_branches_silent() -> None:
     """With SkipInit at its start of 0 the blocks pass their shortcut alone."""
     params = nfnet.init(jax.random.key(7), SMALL, channels=3, classes=5, skip_init=0.0)
     images = jax.random.normal(jax.random.key(8), (2, 16, 16, 3))
-    before = nfnet.apply(params, images, SMALL, path="im2col")
+    before = nfnet.apply(params, images, SMALL, forward=IM2COL)
     for block in params["blocks"]:
         block["expand"]["bias"] += 1.0
-    np.testing.assert_array_equal(before, nfnet.apply(params, images, SMALL, path="im2col"))
+    np.testing.assert_array_equal(before, nfnet.apply(params, images, SMALL, forward=IM2COL))
 
 
 def test_bfloat16_compute_follows_float32() -> None:
     """bf16 activations stay within bf16 accuracy of float32 and the parameters stay float32."""
     params = nfnet.init(jax.random.key(9), SMALL, channels=3, classes=5, skip_init=0.5)
     images = jax.random.normal(jax.random.key(10), (4, 16, 16, 3))
-    exact = nfnet.apply(params, images, SMALL, path="im2col")
-    coarse = nfnet.apply(params, images.astype(jnp.bfloat16), SMALL, path="im2col")
+    exact = nfnet.apply(params, images, SMALL, forward=IM2COL)
+    coarse = nfnet.apply(params, images.astype(jnp.bfloat16), SMALL, forward=IM2COL)
     assert coarse.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     spread = float(jnp.std(exact))
