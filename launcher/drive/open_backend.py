@@ -24,7 +24,7 @@ def _open(spec: ClusterSpec, order: Order, asha: AshaSpec | None) -> Backend:
     if isinstance(spec, LocalCluster):
         from launcher.on_this_machine.local import LocalBackend
 
-        return LocalBackend(order, workers=spec.workers)
+        return LocalBackend(order, workers=spec.workers, gpus=spec.gpus)
     if isinstance(spec, RayCluster):
         from launcher.on_ray.ray_backend import RayBackend
 

@@ -12,6 +12,7 @@ from launcher.contract.program import program_of
 from launcher.on_this_machine.dispatch import Queued, choose
 from launcher.on_this_machine.warm_process import Slot, WarmProcess, read_slice
 from launcher.work.worker_environment import usable_cores
+from sweeps.errors import StudyError
 
 OVERDUE_CHECK_S = 5.0
 MAX_FALSE_STARTS = 5
@@ -21,9 +22,9 @@ MAX_FALSE_STARTS = 5
 class LocalBackend:
     """Hands single tasks, longest first, to warm workers; a worker that dies is replaced and its task reported lost."""
 
-    def __init__(self, order: Order, *, workers: int | None = None) -> None:
+    def __init__(self, order: Order, *, workers: int | None = None, gpus: int = 1) -> None:
         self._order = order
-        self._slots = local_slots(workers)
+        self._slots = local_slots(workers, gpus=gpus)
         self._workers: dict[int, WarmProcess] = {}
         self._selector = selectors.DefaultSelector()
         self._waiting: list[Queued] = []
@@ -174,15 +175,26 @@ class LocalBackend:
             self._printed[worker.queued.job].append((worker.log_path, worker.log_start, end))
 
 
-def local_slots(workers: int | None) -> tuple[Slot, ...]:
-    """Returns where workers run: one on each NVIDIA device JAX can use, one on the TPU, else one on each usable core.
+def local_slots(workers: int | None, *, gpus: int = 1) -> tuple[Slot, ...]:
+    """Returns where workers run: one on each group of NVIDIA devices, one on the TPU, else one on each usable core.
 
     Args:
-        workers: how many instead; more than there are cores share them.
+        workers: how many instead; more than there are groups or cores share them.
+        gpus: NVIDIA devices of a group; the last ones stay idle where they make no whole group.
+
+    Raises:
+        StudyError: there are fewer devices than one group has.
     """
-    gpus = _nvidia_devices()
-    if gpus:
-        return tuple(Slot(number=number, gpu=gpus[number % len(gpus)]) for number in range(workers or len(gpus)))
+    devices = _nvidia_devices()
+    if devices:
+        starts = range(0, len(devices) - gpus + 1, gpus) if gpus > 0 else ()
+        groups = [",".join(devices[first : first + gpus]) for first in starts]
+        if not groups:
+            raise StudyError(
+                f"cluster.gpus={gpus}, but JAX can use {len(devices)} NVIDIA devices here "
+                f"(try: cluster.gpus={len(devices)})"
+            )
+        return tuple(Slot(number=number, gpu=groups[number % len(groups)]) for number in range(workers or len(groups)))
     if _has_tpu():  # one process holds all chips of a host
         return (Slot(number=0),)
     cores = usable_cores()

@@ -22,7 +22,7 @@ class Slot:
     number: int
     core: int | None = None
     gpu: str | None = None
-    """As CUDA_VISIBLE_DEVICES names it: a number or a UUID."""
+    """As CUDA_VISIBLE_DEVICES names them: numbers or UUIDs."""
 
     @property
     def name(self) -> str:

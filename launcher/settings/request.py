@@ -23,7 +23,9 @@ class LocalCluster:
 
     name: str = "local"
     workers: int | None = None
-    """How many; absent: one for each core or device."""
+    """How many; absent: one for each core, or for each group of devices."""
+    gpus: int = 1
+    """NVIDIA devices of one worker, which train one trial together; of no account where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from launcher.on_this_machine import local
 from launcher.on_this_machine.local import MAX_FALSE_STARTS, LocalBackend, local_slots
 from launcher.on_this_machine.warm_process import Slot, WarmProcess, worker_environment
 from launcher.work.worker_environment import usable_cores
+from sweeps.errors import StudyError
 from sweeps.record import Status
 from tracking.journal import read_journals
 from tracking.paths import ProjectPaths
@@ -115,15 +116,37 @@ def test_slots_follow_the_cores_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot.core for slot in local_slots(len(cores) + 1)] == [*cores, cores[0]]
 
 
-@pytest.mark.parametrize(
-    ("shown", "gpus"), [("0,1,2", ["0", "1", "2"]), ("3", ["3"]), ("GPU-5f,MIG-7", ["GPU-5f", "MIG-7"])]
-)
-def test_slots_follow_the_devices(shown: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With JAX for NVIDIA there is one worker a visible device."""
+@pytest.fixture
+def has_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JAX for NVIDIA is installed."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+
+
+@pytest.mark.usefixtures("has_nvidia")
+@pytest.mark.parametrize("gpus", [0, 5])
+def test_a_worker_cannot_have_more_devices_than_there_are(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that no worker can have is one error that says how many there are."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    with pytest.raises(StudyError, match=rf"cluster.gpus={gpus}.*4 NVIDIA devices.*cluster.gpus=4"):
+        local_slots(None, gpus=gpus)
+
+
+@pytest.mark.usefixtures("has_nvidia")
+@pytest.mark.parametrize(
+    ("shown", "each", "gpus"),
+    [
+        ("0,1,2", 1, ["0", "1", "2"]),
+        ("3", 1, ["3"]),
+        ("GPU-5f,MIG-7", 1, ["GPU-5f", "MIG-7"]),
+        ("0,1,2,3", 4, ["0,1,2,3"]),
+        ("0,1,2,3,4", 2, ["0,1", "2,3"]),
+    ],
+)
+def test_slots_follow_the_devices(shown: str, each: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With JAX for NVIDIA there is one worker a visible device, or a group of them."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-    slots = local_slots(None)
+    slots = local_slots(None, gpus=each)
     assert [slot.gpu for slot in slots] == gpus
     assert all(slot.core is None for slot in slots)
 
