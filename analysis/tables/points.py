@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import RunRecord, Status
+from sweeps.shape import Shape
 from sweeps.trial import Trial
 
 NAME_CHARACTERS = 80
@@ -176,7 +176,7 @@ def _largest_cohort(records: Sequence[RunRecord]) -> str | None:
     return max(sizes, key=lambda cohort: (sizes[cohort], started[cohort]), default=None)
 
 
-def _latest_shapes(records: Iterable[RunRecord]) -> dict[str, NFNetShape]:
+def _latest_shapes(records: Iterable[RunRecord]) -> dict[str, Shape]:
     """Returns the shape that each model name stood for last."""
     return {r.trial.model: r.trial.shape for r in sorted(records, key=lambda record: record.started_unix_s)}
 
@@ -192,7 +192,7 @@ def _point_of(record: RunRecord) -> Point:
         selection_loss=selection if selection is not None and math.isfinite(selection) else None,
         core_hours=record.cost.core_hours,
         flops=record.cost.flops,
-        params=float(_params(trial.shape, trial.data.classes, trial.data.channels)),
+        params=float(_params(trial.shape, trial.data.image_px, trial.data.classes, trial.data.channels)),
         tokens=float(trial.images),
         epochs=trial.epochs,
         batch_images=trial.batch_images,
@@ -202,9 +202,9 @@ def _point_of(record: RunRecord) -> Point:
 
 
 @functools.cache
-def _params(shape: NFNetShape, classes: int, channels: int) -> int:
+def _params(shape: Shape, image_px: int, classes: int, channels: int) -> int:
     """Returns the parameters of a model; thousands of runs share a few shapes."""
-    return shape.params(classes=classes, channels=channels)
+    return shape.params(image_px=image_px, classes=classes, channels=channels)
 
 
 def why_unusable(*, loss: float | None, compute: Iterable[float | None]) -> str | None:

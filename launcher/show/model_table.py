@@ -13,16 +13,15 @@ from sweeps.trial import DataSpec
 
 def models_as_json(models: Sequence[Model], data: DataSpec) -> dict[str, Any]:
     """Returns every model with its counts on this data: `params` and `forward_macs` with its classes and image size."""
+    images = {"image_px": data.image_px, "channels": data.channels}
     return {
         "models": [
             {
                 "name": model.name,
                 "family": model.family,
-                "params": model.shape.params(classes=data.classes, channels=data.channels),
-                "params_1k_classes": model.shape.params(classes=1000, channels=data.channels),
-                "forward_macs": model.shape.forward_macs(
-                    image_px=data.image_px, classes=data.classes, channels=data.channels
-                ),
+                "params": model.shape.params(**images, classes=data.classes),
+                "params_1k_classes": model.shape.params(**images, classes=1000),
+                "forward_macs": model.shape.forward_macs(**images, classes=data.classes),
                 "image_px": data.image_px,
             }
             for model in models

@@ -338,7 +338,8 @@ class _Folder:
 
 def describe(trial: Trial) -> dict[str, Any]:
     """Returns the trial as its program reads it: every field, and what follows from them."""
-    of_data = {"classes": trial.data.classes, "channels": trial.data.channels}
+    data = trial.data
+    of_data = {"image_px": data.image_px, "classes": data.classes, "channels": data.channels}
     fields = cast(dict[str, Any], to_jsonable(trial))
     return fields | {
         "id": trial.id,
@@ -346,7 +347,7 @@ def describe(trial: Trial) -> dict[str, Any]:
         "steps": trial.steps,
         "images": trial.images,
         "params": trial.shape.params(**of_data),
-        "forward_macs": trial.shape.forward_macs(image_px=trial.data.image_px, **of_data),
+        "forward_macs": trial.shape.forward_macs(**of_data),
     }
 
 

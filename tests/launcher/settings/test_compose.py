@@ -16,7 +16,7 @@ from launcher.settings.request import CLUSTERS, LocalCluster, TrainerSpec
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware
 from sweeps.plan import make_plan
-from sweeps.study import Model
+from sweeps.shape import FAMILIES
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 STUDIES = sorted(path.stem for path in (CONFIG_DIR / "study").glob("*.yaml"))
@@ -29,7 +29,7 @@ NOUNS = [
     (ScheduleSpec, schema.ScheduleConfig),
     (RecipeSpec, schema.RecipeConfig),
     (Hardware, schema.HardwareConfig),
-    (Model, schema.ModelConfig),
+    *((shape, schema.SHAPE_CONFIGS[family]) for family, shape in FAMILIES.items()),
     (TrainerSpec, schema.TrainerConfig),
     *((spec, schema.CLUSTER_CONFIGS[name]) for name, spec in CLUSTERS.items()),
 ]
@@ -45,8 +45,8 @@ MISTAKES = [
     (["budget=10k", "spend=lots"], "spend cap 'lots' not understood"),
     (["budget=10k", "study=jtf"], r"study 'jtf' is unknown; choose cifar10, .*did you mean jft\?"),
     (["budget=10k", "model=f3"], r"model 'f3' is unknown; .*did you mean nfnet/f3 or scale/f3\?"),
-    (["budget=10k", "model=scale/f9"], "model 'scale/f9' is unknown; choose nfnet/f0"),
-    (["budget=10k", "study.models=[scale/f9]"], "model 'scale/f9' is unknown; choose nfnet/f0"),
+    (["budget=10k", "model=scale/f9"], r"model 'scale/f9' is unknown; choose .*nfnet/f0"),
+    (["budget=10k", "study.models=[scale/f9]"], r"model 'scale/f9' is unknown; choose .*nfnet/f0"),
     (["budget=10k", "cluster=slrum"], "cluster 'slrum' is unknown; choose inline, local"),
     (["budget=10k", "strategy=luck"], "strategy 'luck' is unknown; choose asha, grid"),
     (["budget=10k", "colour=red"], "key colour is unknown; allowed here: action, pick, budget"),
@@ -56,6 +56,35 @@ MISTAKES = [
     (["budget=10k", "schedule.warmup=2"], r"key schedule\.warmup is unknown; allowed here: schedule\.name"),
     (["budget=10k", "+schedule.warmup=2"], r"key schedule\.warmup is unknown; allowed here: schedule\.name"),
     (["budget=10k", "+model.shape.depth=2", "model=scale/f3"], r"key model\.shape\.depth is unknown"),
+    (["budget=10k", "model=scale/f3", "model.shape.depth=2"], r"key model\.shape\.depth is unknown; .*stage_depths"),
+    (["budget=10k", "model=scale/f3", "+model.shape.patch_px=4"], r"key model\.shape\.patch_px is unknown; .*se_ratio"),
+    (["budget=10k", "model=vit/vit_b16", "model.shape.stage_depths=[1]"], "stage_depths is unknown; .*shape.patch_px"),
+    (["budget=10k", "model=vit/vit_b16", "model.shape.mlp_widht=8"], r"did you mean model\.shape\.mlp_width"),
+    (
+        ["budget=10k", "model=vit/vit_b16", "model.shape.depth=deep"],
+        r"model\.shape\.depth cannot be used: Value 'deep'",
+    ),
+    (
+        ["budget=10k", "model=vit/vit_b16", "model.shape.depth=null"],
+        r"model\.shape\.depth cannot be used",
+    ),
+    (["budget=10k", "model=vit/vit_b16", "model.shape.heads=5"], "width must be a multiple of heads"),
+    (["budget=10k", "model=vit/vit_b16", "model.shape.pooling=max"], "choose token, map or mean"),
+    (["budget=10k", "model=vit/vit_b16", "model.shape=null"], r"model\.shape cannot be used"),
+    (
+        ["budget=10k", "model=hybrid/vitc_1gf", "model.shape.stem_strides=2"],
+        "shape.stem_strides must be a list",
+    ),
+    (["epochs=1", "model=vit/vit_b16", "model.shape.patch_px=32"], "a patch of 32 px does not fit"),
+    (["epochs=1", "model=separable/convnext_t"], "need an image of 32 px; it has 16"),
+    (
+        ["budget=10k", "model=scale/f3", "model.family=vti"],
+        r"model\.family 'vti' is unknown; .* mean vit\?",
+    ),
+    (
+        ["budget=10k", "model=scale/f3", "model.family=vit"],
+        r"key model\.shape\.\w+ is unknown; .*shape\.patch_px",
+    ),
     (["budget=10k", "schedule.warmup_steps=few"], r"schedule\.warmup_steps cannot be used: Value 'few'"),
     (["budget=10k", "study.epochs=3"], r"study\.epochs must be a list \(try: study\.epochs=\[\.\.\.\]\)"),
     (["budget=10k", "study=null"], "a group cannot be set to null"),
@@ -94,9 +123,12 @@ def test_every_study_composes(study: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_composes(model: str) -> None:
     """Each model file names itself and its family, and stands in for the ladder."""
-    study = compose([f"model={model}", "budget=10k"]).study
-    assert [item.name for item in study.models] == [model.rsplit("/")[-1]]
-    assert study.models[0].family == "nfnet"
+    folder, name = model.split("/")
+    study = compose([f"model={model}", "budget=1000000k", *([] if folder == "scale" else ["study=jft"])]).study
+    assert [item.name for item in study.models] == [name]
+    family = study.models[0].family
+    assert folder in (family, "scale")
+    assert type(study.models[0].shape) is FAMILIES[family]
 
 
 @pytest.mark.parametrize("text", ["400", "0.4k", "12.5k", "110k"])
@@ -200,7 +232,10 @@ def test_models_as_one_json_object(tmp_path: Path) -> None:
     """`models` names every architecture at full size with the counts of the published table."""
     done = launcher("action=models", "format=json", folder=tmp_path)
     models = {model["name"]: model for model in json.loads(done.stdout)["models"]}
-    assert set(models) == {name.removeprefix("nfnet/") for name in MODELS if name.startswith("nfnet/")}
+    assert set(models) == {name.split("/")[1] for name in MODELS if not name.startswith("scale/")}
+    assert {model["family"] for model in models.values()} == set(FAMILIES)
+    assert next(iter(models)) == min(models, key=lambda name: models[name]["params_1k_classes"])
+    assert models["vit_b16"]["params_1k_classes"] == 86_567_656
     assert models["f0"] == {
         "name": "f0",
         "family": "nfnet",
