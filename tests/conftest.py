@@ -43,11 +43,21 @@ def checkout_data_dir() -> Path:
     return CHECKOUT / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option for tests that take minutes each."""
+    parser.addoption("--endurance", action="store_true", help="also run the tests that take minutes each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that meet the same cluster run one after the other in one process, and first, since they take longest.
 
     The others stay together by file: what a file compiles or starts is then compiled or started once.
     """
+    if not config.getoption("--endurance"):
+        skip = pytest.mark.skip(reason="takes minutes (make test EXTRA=--endurance runs it, and so does .ci/run)")
+        for item in items:
+            if item.get_closest_marker("endurance"):
+                item.add_marker(skip)
     clusters = {item: _cluster_of(item) for item in items}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(clusters[item] or item.path.relative_to(CHECKOUT).as_posix()))

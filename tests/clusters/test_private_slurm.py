@@ -75,7 +75,7 @@ def test_dead_node(slurm: PrivateSlurm) -> None:
     slurm.wait_until_idle()
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_dead_node_is_noticed(slurm: PrivateSlurm) -> None:
     """Slurm finds out by itself, and soon, that a node is gone."""
     slurm.kill_slurmd("n3")

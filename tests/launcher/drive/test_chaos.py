@@ -37,7 +37,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.real
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_sweep_under_fire_equals_an_unbroken_one(chaos: ModuleType, name: str, tmp_path: Path) -> None:
     """Whatever breaks, the same command typed again ends with the same records: none lost, changed, twice or stuck."""
     unbroken = ProjectPaths(root=tmp_path / "unbroken")

@@ -182,7 +182,7 @@ def test_preemption_saves_at_a_step_and_comes_back(
 
 
 @pytest.mark.real
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_time_limit_of_slurm_saves_and_comes_back(
     here: PrivateSlurm,
     open_slurm: OpenSlurm,
