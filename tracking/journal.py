@@ -22,7 +22,7 @@ from sweeps.record import Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 from tracking.attempt_file import Attempt, attempt_files, file_name, is_written, lock, read_attempt
 from tracking.paths import ProjectPaths
-from tracking.record_json import dump_line
+from tracking.record_json import dump_line, outcome_fields
 
 FSYNC_INTERVAL_S = 1.0
 """Points of a curve reach the disk at latest with the first point after this time; a start and an end at once."""
@@ -54,7 +54,7 @@ class AttemptJournal:
     def end(self, outcome: Outcome) -> None:
         """Appends how the attempt ended; it is on the disk when this returns."""
         descriptor = self._open()
-        _append(descriptor, {"event": "ended", **vars(outcome), "unix_s": time.time()})
+        _append(descriptor, {"event": "ended", **outcome_fields(outcome), "unix_s": time.time()})
         os.fsync(descriptor)
 
     def close(self) -> None:

@@ -35,10 +35,10 @@ def load_records(paths: ProjectPaths, study: str, *, curves: bool = False) -> li
 def more_advanced(one: RunRecord, other: RunRecord) -> RunRecord:
     """Returns the record that knows more of the same trial, `other` where both know as much.
 
-    A settled one first, then more attempts, then more steps, then what began or ended later. A taint stays in any case.
+    A settled one first, then more attempts, then more steps, then what began or ended later. A mark stays in any case.
     """
     best = one if _rank(one) > _rank(other) else other
-    return best if best.tainted == (one.tainted or other.tainted) else dataclasses.replace(best, tainted=True)
+    return best if best.is_marked == (one.is_marked or other.is_marked) else dataclasses.replace(best, is_marked=True)
 
 
 def _rank(record: RunRecord) -> tuple[bool, int, int, float]:

@@ -12,9 +12,10 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sweeps.canonical import from_jsonable
+from sweeps.canonical import revive
+from sweeps.certificate import certificate_from, certificate_text
 from sweeps.cost import Cost
-from sweeps.record import Outcome, Progress, RunRecord, Status
+from sweeps.record import CostClock, Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 
 T = TypeVar("T")
@@ -56,8 +57,8 @@ def trial_from(fields: Mapping[str, Any]) -> Trial:
     ready: dict[str, Any] = {}
     for name, value in fields.items():
         hint = hints.get(name)
-        if isinstance(value, dict) and dataclasses.is_dataclass(hint):
-            ready[name] = _part(typing.cast("type[Any]", hint), json.dumps(value))
+        if isinstance(value, dict):
+            ready[name] = _part(hint, json.dumps(value))
         else:
             ready[name] = float_or_none(value) if hint is float else value
     return _build(Trial, ready)
@@ -69,8 +70,24 @@ def cost_from(fields: Mapping[str, Any]) -> Cost:
 
 
 def outcome_from(fields: Mapping[str, Any]) -> Outcome:
-    """Returns the outcome written as `fields`; raises ValueError where they do not fit."""
-    return _build(Outcome, {**_numbers(Outcome, fields), "status": Status(fields.get("status"))})
+    """Returns the outcome that `outcome_fields` made; raises ValueError where the fields do not fit.
+
+    Outcomes from before there were clocks and certificates have neither.
+    """
+    clock = fields.get("clock")
+    ready = {
+        **_numbers(Outcome, fields),
+        "status": Status(fields.get("status")),
+        "clock": None if clock is None else _build(CostClock, _numbers(CostClock, clock)),
+        "certificate": certificate_from(fields.get("certificate") or ""),
+    }
+    return _build(Outcome, ready)
+
+
+def outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    """Returns an outcome ready for `dump_line`: the certificate as text, the clock by its parts."""
+    clock = outcome.clock and dict(vars(outcome.clock))
+    return {**vars(outcome), "clock": clock, "certificate": certificate_text(outcome.certificate)}
 
 
 def progress_from(fields: Mapping[str, Any]) -> Progress:
@@ -78,10 +95,22 @@ def progress_from(fields: Mapping[str, Any]) -> Progress:
     return _build(Progress, _numbers(Progress, fields))
 
 
-def record_to_json(record: RunRecord, *, error_letters: int) -> str:
-    """Returns a record without its trial and its curve; of an error's text the last `error_letters` remain."""
+def record_to_json(record: RunRecord, *, error_letters: int, epochs: int | None = None) -> str:
+    """Returns a record without its trial and its curve.
+
+    Args:
+        record: what is written.
+        error_letters: how much remains of an error's text, from its end.
+        epochs: how many of the certificate's epochs remain; all by default.
+    """
     fields = {name: value for name, value in vars(record).items() if name not in ("trial", "curve")}
-    outcome = record.outcome and {**vars(record.outcome), "error": tail(record.outcome.error, error_letters)}
+    outcome = record.outcome and outcome_fields(
+        dataclasses.replace(
+            record.outcome,
+            error=tail(record.outcome.error, error_letters),
+            certificate=record.outcome.certificate[:epochs],
+        )
+    )
     return dump_line({**fields, "cost": vars(record.cost), "outcome": outcome})
 
 
@@ -96,6 +125,8 @@ def record_from(fields: Mapping[str, Any], *, trial: Trial, curve: Sequence[Prog
         "cost": cost_from(fields.get("cost") or {}),
         "outcome": None if outcome is None else outcome_from(outcome),
     }
+    if "tainted" in ready:  # what the mark was called before certificates existed
+        ready["is_marked"] = bool(ready.pop("tainted"))
     return _build(RunRecord, ready)
 
 
@@ -129,8 +160,8 @@ def _numbers(cls: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _part(cls: type[Any], text: str) -> Any:
-    return from_jsonable(cls, json.loads(text))
+def _part(hint: Any, text: str) -> Any:
+    return revive(hint, json.loads(text))
 
 
 def _build(cls: type[T], fields: Mapping[str, Any]) -> T:

@@ -12,16 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sweeps.canonical import canonical_json
+from sweeps.certificate import certificate_text
 from sweeps.record import Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 from tracking.record_json import record_to_json
-from tracking.run_table import DIGEST_TAG, RECORD_TAG, TAINTED_TAG, TRIAL_ID_TAG, TRIAL_TAG
+from tracking.run_table import DIGEST_TAG, OWN_TAINT, RECORD_TAG, TAINTED_TAG, TRIAL_ID_TAG, TRIAL_TAG
 
-FORM_VERSION = 1
+FORM_VERSION = 2
 """Part of every digest: a new form is written over the old one by the next ingestion."""
 MAX_POINTS = 200
 """Points of a curve that MLflow gets; the journal keeps all."""
 MAX_TAG_LETTERS = 8000
+MAX_SAMPLING_LETTERS = 2000
+"""Of the certificate's own tag, which is for people."""
 _ERROR_LETTERS = 4000
 
 _MLFLOW_STATUS = {
@@ -69,10 +72,16 @@ def digest(study: str, record: RunRecord) -> str:
 
 
 def record_text(record: RunRecord) -> str:
-    """Returns the record without trial and curve as JSON that fits into a tag: of a long error the end remains."""
-    letters = _ERROR_LETTERS
-    while len(text := record_to_json(record, error_letters=letters)) > MAX_TAG_LETTERS and letters:
-        letters //= 2
+    """Returns the record without trial and curve as JSON that fits into a tag.
+
+    Of a long error the end remains. Of a certificate whose epochs differ so much that it does not fit, the first ones
+    remain: it was faulty and stays so, and the journal keeps all of it.
+    """
+    letters, epochs = _ERROR_LETTERS, len(record.outcome.certificate) if record.outcome else 0
+    while len(text := record_to_json(record, error_letters=letters, epochs=epochs)) > MAX_TAG_LETTERS:
+        if not letters and not epochs:
+            break
+        letters, epochs = letters // 2, epochs if letters else epochs // 2
     return text
 
 
@@ -103,7 +112,9 @@ def _params(trial: Trial) -> dict[str, str]:
         "schedule": trial.schedule.name,
         "steps": str(trial.steps),
         "images": str(trial.images),
-        "params": str(trial.shape.params(channels=trial.data.channels, classes=trial.data.classes)),
+        "params": str(
+            trial.shape.params(image_px=trial.data.image_px, channels=trial.data.channels, classes=trial.data.classes)
+        ),
     }
 
 
@@ -118,11 +129,20 @@ def _tags(study: str, record: RunRecord) -> dict[str, str]:
         "loglog.attempts": str(record.attempts),
         "loglog.code_version": record.code_version,
         "loglog.device": record.device,
-        TAINTED_TAG: "true" if record.tainted else "false",
+        TAINTED_TAG: _taint(record),
     }
+    if record.outcome is not None and record.outcome.certificate:
+        text = certificate_text(record.outcome.certificate)
+        tags["loglog.sampling"] = text if len(text) <= MAX_SAMPLING_LETTERS else f"{text[:MAX_SAMPLING_LETTERS]} [...]"
     if record.budget_core_hours is not None:
         tags["loglog.budget_core_hours"] = _number(record.budget_core_hours)
     return tags
+
+
+def _taint(record: RunRecord) -> str:
+    if record.is_marked:
+        return "true"
+    return "false" if record.taint is None else f"{OWN_TAINT}{record.taint}"
 
 
 def _metrics(record: RunRecord) -> Iterator[MetricPoint]:
@@ -156,9 +176,23 @@ def _outcome_values(record: RunRecord, outcome: Outcome) -> dict[str, float]:
         "wall_s": outcome.wall_s,
         "compile_s": outcome.compile_s,
         "steps_per_s": outcome.steps / outcome.wall_s if outcome.wall_s > 0 else None,
+        "val_error": outcome.val_error,
+        "peak_memory_bytes": outcome.peak_memory_bytes,
+        **_billed(outcome),
         **_spent(record, outcome.steps),
     }
     return _present(values)
+
+
+def _billed(outcome: Outcome) -> dict[str, float | None]:
+    """Returns where the run's time went; empty for a trainer that keeps no clock, which counts no images either."""
+    if outcome.clock is None:
+        return {}
+    return {
+        **{f"cost_{name}": seconds for name, seconds in vars(outcome.clock).items()},
+        "core_hours_billed": outcome.core_hours_billed,
+        "corrupt_images": outcome.corrupt_images,
+    }
 
 
 def _spent(record: RunRecord, steps: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tracking.run_form import MetricPoint
-from tracking.run_table import DIGEST_TAG, TAINTED_TAG, TRIAL_ID_TAG, is_tainted
+from tracking.run_table import DIGEST_TAG, TAINTED_TAG, TRIAL_ID_TAG, is_marked
 
 RUNS_PER_PAGE = 500
 """Of a server: a run is some kilobytes."""
@@ -103,7 +103,8 @@ class StoredRun:
     end_unix_ms: int | None
     digest: str | None
     """Missing where the run was written in part."""
-    is_tainted: bool
+    is_marked: bool
+    """Whether a person has marked it as tainted."""
 
 
 StoredRuns = Mapping[str, Sequence[StoredRun]]
@@ -124,7 +125,7 @@ def runs_by_trial(rows: Iterable[Sequence[Any]]) -> StoredRuns:
             start_unix_ms=start,
             end_unix_ms=end,
             digest=digest,
-            is_tainted=is_tainted(tainted),
+            is_marked=is_marked(tainted),
         )
         stored[trial_id].append(run)
     return dict(stored)

@@ -1,6 +1,7 @@
 """Records straight out of runs.sqlite, read-only and without MLflow, whose import alone takes seconds."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -23,6 +24,8 @@ RECORD_TAG = "loglog.record"
 DIGEST_TAG = "loglog.digest"
 TAINTED_TAG = "loglog.tainted"
 """A person may set it on a run in MLflow's pages; it is never taken back."""
+OWN_TAINT = "true: "
+"""How the tag begins where nobody has set it and the run's own record says what is wrong."""
 
 _MLFLOW_TABLES = {"experiments", "runs", "tags", "metrics", "params", "latest_metrics"}
 _MAKE_SOME = "type: make sweep BUDGET=2k"
@@ -128,16 +131,17 @@ def _record(run_uuid: str, trial_text: str, record_text: str, tainted: str | Non
     try:
         fields: dict[str, Any] = json.loads(record_text)
         trial = trial_from(json.loads(trial_text))
-        fields["tainted"] = bool(fields.get("tainted")) or is_tainted(tainted)
-        return record_from(fields, trial=trial, curve=_curve(points))
+        record = record_from(fields, trial=trial, curve=_curve(points))
+        return dataclasses.replace(record, is_marked=True) if is_marked(tainted) else record
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         _log.warning("run %s in runs.sqlite is passed over: %s", run_uuid, error)
         return None
 
 
-def is_tainted(tag: str | None) -> bool:
-    """Returns what a person meant by the tag: anything but nothing, false, no and 0."""
-    return (tag or "").strip().lower() not in ("", "false", "no", "0")
+def is_marked(tag: str | None) -> bool:
+    """Returns whether a person has marked the run by the tag: with anything but nothing, false, no and 0."""
+    text = (tag or "").strip().lower()
+    return text not in ("", "false", "no", "0") and not text.startswith(OWN_TAINT)
 
 
 def _points_by_run(rows: Iterable[tuple[str, str, int, int, float]]) -> dict[str, Points]:

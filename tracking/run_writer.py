@@ -93,7 +93,7 @@ def _write(store: RunStore, experiment_id: str, form: RunForm, runs: Sequence[St
     if form.status != "RUNNING" or run is not None:
         store.update_run_info(run_uuid, RunStatus.from_string(form.status), form.end_unix_ms, None)
     tags = dict(form.tags)
-    if any(stored.is_tainted for stored in runs):
+    if any(stored.is_marked for stored in runs):
         tags[TAINTED_TAG] = "true"
     metrics = [Metric(m.key, m.value, m.unix_ms, m.step) for m in form.metrics if m not in logged]
     params = [Param(key, value) for key, value in form.params.items()]

@@ -245,6 +245,7 @@ class _Attempt:
             train_loss=train_loss,
             wall_s=self._clock.wall_s(),
             compile_s=0.0,
+            certificate=event.sampling if event else (),
         )
 
 

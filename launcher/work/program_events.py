@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from sweeps.certificate import Certificate, EpochSamples
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventKind:
@@ -29,7 +31,7 @@ EVENTS: Mapping[str, EventKind] = {
     ),
     "ended": EventKind(
         required=("val_loss",),
-        optional=("selection_loss", "train_loss"),
+        optional=("selection_loss", "train_loss", "sampling"),
         example='{"event":"ended","val_loss":1.9}',
     ),
     "diverged": EventKind(optional=("step",), example='{"event":"diverged"}'),
@@ -37,7 +39,9 @@ EVENTS: Mapping[str, EventKind] = {
 }
 """Every line that is allowed."""
 
-_WHOLE = ("step", "images")
+_WHOLE = ("step", "images", "epoch")
+_DIGEST = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
+_SAMPLING = 'write `sampling` as [{"epoch":0,"images":1000,"digest":"0123456789abcdef"}, ...], an entry for each epoch'
 _NOT_FINITE = re.compile(r"(?<=[:\s])([-+]?)(?:nan(?:\([^)]*\))?|inf(?:inity)?)(?=\s*[,}])", re.IGNORECASE)
 
 
@@ -52,6 +56,7 @@ class ProgramEvent:
     train_loss: float | None = None
     val_loss: float | None = None
     selection_loss: float | None = None
+    sampling: Certificate = ()
 
     @property
     def is_finite(self) -> bool:
@@ -76,8 +81,10 @@ def read_event(line: str) -> ProgramEvent:
     missing = [key for key in kind.required if fields.get(key) is None]
     if missing:
         raise ValueError(f"{', '.join(missing)} is missing; {_allowed()}")
-    numbers = {key: _number(key, value) for key, value in fields.items() if key != "event" and value is not None}
-    return ProgramEvent(event=str(fields["event"]), **cast(dict[str, Any], numbers))
+    told = {key: value for key, value in fields.items() if key not in ("event", "sampling") and value is not None}
+    numbers = {key: _number(key, value) for key, value in told.items()}
+    sampling = _certificate(fields.get("sampling") or [])
+    return ProgramEvent(event=str(fields["event"]), sampling=sampling, **cast(dict[str, Any], numbers))
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -91,6 +98,22 @@ def _object(line: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"it is not a JSON object; {_allowed()}")
     return cast(dict[str, Any], fields)
+
+
+def _certificate(entries: object) -> Certificate:
+    if not isinstance(entries, list):
+        raise ValueError(f"`sampling` is no list; {_SAMPLING}")
+    return tuple(_epoch_samples(entry) for entry in cast(list[object], entries))
+
+
+def _epoch_samples(entry: object) -> EpochSamples:
+    if not isinstance(entry, dict) or set(cast(dict[str, object], entry)) != {"epoch", "images", "digest"}:
+        raise ValueError(f"{entry!r} is no epoch; {_SAMPLING}")
+    told = cast(dict[str, object], entry)
+    if not isinstance(digest := told["digest"], str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"the digest {told['digest']!r} is not of sixteen hexadecimal digits; {_SAMPLING}")
+    epoch, images = (int(_number(key, told[key])) for key in ("epoch", "images"))
+    return EpochSamples(epoch=epoch, images=images, digest=digest.lower())
 
 
 def _number(key: str, value: object) -> float | int:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from sweeps.certificate import EpochSamples, faultless
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
-from sweeps.record import Outcome, Progress, RunRecord, Status
+from sweeps.record import CostClock, Outcome, Progress, RunRecord, Status
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from tracking.journal import AttemptJournal, start_attempt
 from tracking.paths import ProjectPaths
@@ -60,6 +61,7 @@ def outcome_of(status: Status = Status.FINISHED, **changes: Any) -> Outcome:
         wall_s=2.5,
         compile_s=4.0,
         error="Traceback: boom" if status is Status.FAILED else None,
+        certificate=faultless(images=6400, images_per_epoch=3200) if has_loss else (),
     )
     return dataclasses.replace(outcome, **changes)
 
@@ -99,6 +101,15 @@ def start(paths: ProjectPaths, *, seed: int = 0, study: str = STUDY) -> AttemptJ
 finite = st.floats(allow_nan=False, allow_infinity=False)
 durations = st.floats(min_value=0, max_value=1e9)
 losses = st.none() | finite
+certificates = st.lists(
+    st.builds(
+        EpochSamples,
+        epoch=st.integers(0, 5),
+        images=st.integers(0, 2),
+        digest=st.sampled_from(["0123456789abcdef", "f" * 16, "0" * 16]),
+    ),
+    max_size=6,
+).map(tuple)
 
 
 @st.composite
@@ -118,6 +129,12 @@ def records(draw: st.DrawFn) -> RunRecord:
         wall_s=durations,
         compile_s=durations,
         error=st.none() | st.text(max_size=50),
+        val_error=losses,
+        clock=st.none() | st.builds(CostClock, **dict.fromkeys(vars(CostClock()), durations)),
+        certificate=certificates,
+        corrupt_images=st.integers(0, 10**9),
+        cores=st.integers(1, 10**5),
+        peak_memory_bytes=st.none() | st.integers(0, 2**50),
     )
     words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
     return RunRecord(
@@ -137,7 +154,7 @@ def records(draw: st.DrawFn) -> RunRecord:
         device=draw(words),
         started_unix_s=draw(st.floats(0, 4e9)),
         ended_unix_s=draw(st.none() | st.floats(0, 4e9)),
-        tainted=draw(st.booleans()),
+        is_marked=draw(st.booleans()),
     )
 
 

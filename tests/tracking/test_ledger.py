@@ -27,9 +27,9 @@ def test_the_more_advanced_record_wins(made: Any, case: str) -> None:
 
 def test_a_taint_stays(made: Any) -> None:
     """Whoever found a run tainted, it is."""
-    less: RunRecord = made.record(status=Status.KILLED, tainted=True)
+    less: RunRecord = made.record(status=Status.KILLED, is_marked=True)
     more: RunRecord = made.record()
-    assert more_advanced(less, more) == more_advanced(more, less) == dataclasses.replace(more, tainted=True)
+    assert more_advanced(less, more) == more_advanced(more, less) == dataclasses.replace(more, is_marked=True)
 
 
 def test_nothing_is_known_of_a_new_study(paths: ProjectPaths, made: Any) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from typing import Any
@@ -32,6 +33,19 @@ def test_a_record_comes_back(made: Any, data: st.DataObject) -> None:
     assert back.trial.id == record.trial.id
 
 
+def test_records_from_before_certificates_are_read(made: Any) -> None:
+    """What they do not hold is missing; a mark stays; a finished one is tainted for want of a certificate."""
+    record: RunRecord = made.record()
+    fields = json.loads(record_to_json(record, error_letters=100))
+    for name in ("val_error", "clock", "certificate", "corrupt_images", "cores", "peak_memory_bytes"):
+        del fields["outcome"][name]
+    del fields["is_marked"]
+    old = record_from({**fields, "tainted": False}, trial=record.trial, curve=record.curve)
+    assert old == dataclasses.replace(record, outcome=made.outcome(certificate=()))
+    assert (old.tainted, old.taint) == (True, "it has no sampling certificate")
+    assert record_from({**fields, "tainted": True}, trial=record.trial).is_marked
+
+
 def test_trials_come_back_as_elsewhere(made: Any) -> None:
     """The fast way to a trial leads where the plain one does, also from 2 in place of 2.0."""
     fields = json.loads(canonical_json(made.trial))
@@ -43,7 +57,7 @@ def test_trials_come_back_as_elsewhere(made: Any) -> None:
 @pytest.mark.parametrize("change", [{"colour": "red"}, {"data": {"name": "x"}}, {"shape": {"depth": 3}}])
 def test_unknown_trials_are_refused(made: Any, change: dict[str, Any]) -> None:
     """A trial with a field that nobody knows, or without one, is no trial."""
-    with pytest.raises(ValueError, match=r"not a Trial|incomplete DataSpec|NFNetShape has no field"):
+    with pytest.raises(ValueError, match=r"not a Trial|incomplete DataSpec|fields depth are those of none of these: NFN"):
         trial_from({**json.loads(canonical_json(made.trial)), **change})
 
 

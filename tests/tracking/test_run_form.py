@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -6,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.record import RunRecord, Status
+from sweeps.certificate import EpochSamples, certificate_from
+from sweeps.record import CostClock, RunRecord, Status
 from tracking.run_form import MAX_POINTS, MAX_TAG_LETTERS, RunForm, digest, run_form, thin_curve
 
 
@@ -104,6 +106,45 @@ def test_long_errors_fit_into_a_tag(made: Any) -> None:
         assert "the cause" in text
 
 
+def test_an_endless_certificate_fits_into_a_tag(made: Any) -> None:
+    """Of a thousand epochs that all differ the first remain: still a faulty certificate; a thousand alike all do."""
+    odd = tuple(EpochSamples(epoch=i, images=i, digest=f"{i:016x}") for i in range(1000))
+    tags = run_form("s", made.record(outcome=made.outcome(certificate=odd))).tags
+    kept = certificate_from(json.loads(tags["loglog.record"])["outcome"]["certificate"])
+    assert 100 < len(kept) < 1000 and kept == odd[: len(kept)]
+    assert len(tags["loglog.sampling"]) < MAX_TAG_LETTERS
+    alike = tuple(EpochSamples(epoch=i, images=7, digest="f" * 16) for i in range(1000))
+    tags = run_form("s", made.record(outcome=made.outcome(certificate=alike))).tags
+    assert tags["loglog.sampling"] == "0-999:7:ffffffffffffffff"
+    assert certificate_from(json.loads(tags["loglog.record"])["outcome"]["certificate"]) == alike
+
+
+def test_where_the_time_went_is_shown(made: Any) -> None:
+    """The clock's parts, what they come to in core-hours, the error and the memory."""
+    clock = CostClock(compile_s=60.0, input_wait_s=30.0, step_s=600.0, evaluation_s=20.0, checkpoint_s=9.0, lost_s=1.0)
+    outcome = made.outcome(val_error=0.25, clock=clock, cores=10, peak_memory_bytes=2**30, corrupt_images=3)
+    shown = latest(run_form("s", made.record(outcome=outcome)))
+    assert {key: value for key, value in shown.items() if key.startswith("cost_")} == {
+        "cost_compile_s": 60.0,
+        "cost_input_wait_s": 30.0,
+        "cost_step_s": 600.0,
+        "cost_evaluation_s": 20.0,
+        "cost_checkpoint_s": 9.0,
+        "cost_lost_s": 1.0,
+    }
+    assert shown["core_hours_billed"] == pytest.approx(2.0)
+    assert (shown["val_error"], shown["peak_memory_bytes"], shown["corrupt_images"]) == (0.25, 2**30, 3.0)
+
+
+def test_a_taint_is_shown_with_its_reason(made: Any) -> None:
+    """A run without a certificate is tainted and says why; one that a person marked, and a clean one, have one word."""
+    no_certificate = made.record(outcome=made.outcome(certificate=()))
+    assert run_form("s", no_certificate).tags["loglog.tainted"] == "true: it has no sampling certificate"
+    assert run_form("s", made.record(is_marked=True)).tags["loglog.tainted"] == "true"
+    assert run_form("s", made.record()).tags["loglog.tainted"] == "false"
+    assert run_form("s", made.record(status=Status.FAILED)).tags["loglog.tainted"] == "false"
+
+
 @given(
     steps=st.integers(1, 100_000).flatmap(
         lambda last: st.tuples(st.just(last), st.sets(st.integers(0, last), max_size=3), st.integers(1, 300))
@@ -131,7 +172,7 @@ def test_the_digest_tells_records_apart(made: Any) -> None:
         made.record(1),
         made.record(attempts=2),
         made.record(status=Status.KILLED),
-        made.record(tainted=True),
+        made.record(is_marked=True),
         made.record(budget_core_hours=None),
         made.record(curve=record.curve[:-1]),
         made.record(outcome=made.outcome(val_loss=1.5000001)),

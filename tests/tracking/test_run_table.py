@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.errors import StudyError
 from tracking.paths import ProjectPaths
-from tracking.run_table import is_tainted, list_studies, read_records
+from tracking.run_table import is_marked, list_studies, read_records
 from tracking.store import ingest
 
 
@@ -81,9 +81,10 @@ def test_reading_changes_nothing(database: ProjectPaths) -> None:
         ("No", False),
         ("0", False),
         ("true", True),
+        ("true: it has no sampling certificate", False),
         ("learning rate?", True),
     ],
 )
 def test_a_taint_is_what_a_person_writes(tag: str | None, meant: bool) -> None:
-    """Any reason that somebody gives a run's taint counts as one."""
-    assert is_tainted(tag) == meant
+    """Any reason that somebody gives a run's taint counts as one; what we wrote ourselves does not."""
+    assert is_marked(tag) == meant

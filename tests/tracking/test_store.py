@@ -91,7 +91,7 @@ def test_what_is_ingested_is_read(database: ProjectPaths, made: Any, data: st.Da
     ingest(database, made.study, batch.values())
     found = {record.trial.id: record for record in read_records(database, made.study, curves=True)}
     for trial_id, record in batch.items():
-        assert dataclasses.replace(found[trial_id], tainted=record.tainted) == record
+        assert dataclasses.replace(found[trial_id], is_marked=record.is_marked) == record
 
 
 def test_twice_is_once(database: ProjectPaths, made: Any) -> None:
@@ -175,7 +175,7 @@ def test_in_bulk_is_as_through_mlflow(database: ProjectPaths, made: Any, monkeyp
     curve = tuple(made.progress(step) for step in range(1, 301))
     batch = [
         *(made.record(seed, status=status) for seed, status in enumerate(Status)),
-        made.record(100, curve=curve, tainted=True, budget_core_hours=None),
+        made.record(100, curve=curve, is_marked=True, budget_core_hours=None),
         made.record(101, curve=()),
         made.record(102, status=Status.KILLED, curve=(), outcome=None),
     ]
@@ -264,7 +264,7 @@ def test_a_taint_given_in_mlflow_stays(database: ProjectPaths, made: Any) -> Non
     change(database, "UPDATE tags SET value = 'wrong data' WHERE key = 'loglog.tainted'")
     for record in (made.record(), made.record(attempts=2, curve=(made.progress(10),))):
         assert ingest(database, made.study, [record]) == 1
-        assert read_records(database, made.study, curves=True) == [dataclasses.replace(record, tainted=True)]
+        assert read_records(database, made.study, curves=True) == [dataclasses.replace(record, is_marked=True)]
 
 
 def test_what_was_deleted_in_mlflow_comes_back(database: ProjectPaths, made: Any) -> None:
