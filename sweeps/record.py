@@ -53,7 +53,7 @@ class CostClock:
 
     compile_s: float = 0.0
     input_wait_s: float = 0.0
-    """Steps that stood still because the next batch was not there yet."""
+    """Devices that had nothing to do because the next batch was not there yet; an upper bound."""
     step_s: float = 0.0
     evaluation_s: float = 0.0
     checkpoint_s: float = 0.0

@@ -1,7 +1,6 @@
 """Brings the next images of a trial's stream to the devices, and says which samples they are."""
 
 import dataclasses
-import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -52,14 +51,9 @@ class Feed(Protocol):
         """Returns what all processes have seen so far; all of them must ask."""
         ...
 
-    wait_s: float
-    """How long the devices may have stood still for want of images so far [s]; an upper bound."""
-
 
 class DrawnFeed:
     """Of a source that is drawn inside the program: only indices go to the devices."""
-
-    wait_s = 0.0
 
     def __init__(self, source: Source, trial: Trial, mesh: Mesh, compute: ComputeSpec, seen: Seen) -> None:
         self._source, self._trial, self._tally = source, trial, SampleTally(seen.certificate)
@@ -121,7 +115,6 @@ class HostFeed:
         self._batches: Any = None
         indices = np.zeros((1, compute.microbatches, trial.batch_images // compute.microbatches), np.uint32)
         self._indices = meshes.place(indices, meshes.along(mesh, 2))
-        self.wait_s = 0.0
 
     def seen(self) -> Seen:
         """Returns what the rows of all processes hold together."""
@@ -144,9 +137,7 @@ class HostFeed:
                 multiplicity=copies,
             )
         for _ in range(count):
-            started = time.perf_counter()
             batch = next(self._batches)
-            self.wait_s += time.perf_counter() - started
             self._corrupt_images += int(np.sum(~batch.is_good))
             first_copies = batch.places % copies == 0
             self._tally.add(

@@ -141,13 +141,17 @@ class _Run:
 
     def _advance(self, count: int) -> float:
         """Trains `count` more steps; returns the sum of losses since the last reported point."""
-        started, waited = time.perf_counter(), self.feed.wait_s
+        started, waited = time.perf_counter(), 0.0
+        fetching = started
         for dispatch in self.feed.dispatches(self.step, count):
+            if self.state.loss_sum.is_ready():  # the devices had nothing left to do while this was fetched
+                waited += time.perf_counter() - fetching
+            jax.block_until_ready(self.state.loss_sum)  # one batch on the devices, one on its way, no more
             self.state = self.programs.advance(
                 self.state, dispatch.arrays, self.horizon, dispatch.indices, np.int32(dispatch.count)
             )
+            fetching = time.perf_counter()
         loss_sum = float(self.state.loss_sum)  # waits for the devices
-        waited = self.feed.wait_s - waited
         self.watch.add("input_wait_s", waited)
         self.watch.add("step_s", time.perf_counter() - started - waited)
         self.step += count
