@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -144,7 +145,8 @@ class _Run:
         started, waited = time.perf_counter(), 0.0
         fetching = started
         for dispatch in self.feed.dispatches(self.step, count):
-            if self.state.loss_sum.is_ready():  # the devices had nothing left to do while this was fetched
+            is_idle: Any = self.state.loss_sum.is_ready  # pyright: ignore[reportAttributeAccessIssue]
+            if is_idle():  # the devices had nothing left to do while this was fetched
                 waited += time.perf_counter() - fetching
             jax.block_until_ready(self.state.loss_sum)  # one batch on the devices, one on its way, no more
             self.state = self.programs.advance(
