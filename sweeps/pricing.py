@@ -1,11 +1,12 @@
 """What training costs: FLOPs from the shape, core-hours from a measured throughput or a stated fallback."""
 
 import enum
+import statistics
 from dataclasses import dataclass
 
 from sweeps.cost import Cost
 from sweeps.errors import StudyError
-from sweeps.hardware import Hardware, Throughput
+from sweeps.hardware import CompiledStep, Hardware, Throughput
 from sweeps.shape import Shape
 from sweeps.trial import DataSpec, RecipeSpec, Trial
 
@@ -26,6 +27,8 @@ class Rule(enum.StrEnum):
     """From a measured throughput."""
     DEFINED = "defined"
     """From flops_per_core_hour: a scale model's core-hours are FLOPs in other units."""
+    COMPILED = "compiled floor"
+    """From a compiled step's floor / the efficiency that measured models reach of theirs."""
     ASSUMED = "assumed MFU"
     """From peak x assumed model FLOPs utilisation: nothing was measured."""
 
@@ -58,43 +61,55 @@ def gradients_a_step(recipe: RecipeSpec) -> int:
 
 
 def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware, gradients: int = 1) -> Rate:
-    """Returns what one training image costs: a throughput if there is one, else the scale, else peak x assumed MFU.
+    """Returns what one training image costs, by the first rule of Rule that the hardware has figures for.
 
-    Throughputs are of steps with one gradient; a step with more of them takes so many times as long.
+    Throughputs and compiled steps have one gradient; a step with more of them takes so many times as long.
 
     Raises:
         StudyError: the hardware gives no way to price this model.
     """
-    macs = shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
-    flops = float(FLOPS_PER_MAC * macs)
-    core_hours, spread, rule = _core_hours_per_image(flops, find_throughput(hardware, family, model, data), hardware)
-    if core_hours is None:
+    rates = rates_by_rule(
+        shape=shape, family=family, model=model, data=data, hardware=hardware, gradients=gradients
+    ).values()
+    if not rates:
         raise StudyError(
             f"hardware {hardware.name} cannot price {family} {model} at {data.image_px} px: it has no throughput "
-            "for it, no flops_per_core_hour and no peak with an assumed MFU "
-            "(try: hardware.peak_flops_per_s_per_core=137.5e12 hardware.assumed_mfu=0.33)"
+            "for it, no flops_per_core_hour, no compiled step with an assumed_efficiency and no peak with an assumed "
+            "MFU (try: hardware.peak_flops_per_s_per_core=137.5e12 hardware.assumed_mfu=0.33)"
         )
-    return Rate(
-        params=shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels),
-        flops_per_image=gradients * flops,
-        core_hours_per_image=gradients * core_hours,
-        relative_spread=spread,
-        rule=rule,
-    )
+    return next(iter(rates))
 
 
-def _core_hours_per_image(
-    flops: float, throughput: Throughput | None, hardware: Hardware
-) -> tuple[float | None, float, Rule]:
-    if throughput is not None:
+def rates_by_rule(
+    *, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware, gradients: int = 1
+) -> dict[Rule, Rate]:
+    """Returns what one training image costs by each rule that the hardware has figures for, best rule first."""
+    macs = shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
+    flops = float(FLOPS_PER_MAC * macs)
+    params = shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels)
+    found: dict[Rule, tuple[float, float]] = {}  # core-hours an image, relative spread
+    if (throughput := find_throughput(hardware, family, model, data)) is not None:
         seconds = 1.0 / throughput.images_per_s_per_core
-        return seconds / _SECONDS_PER_HOUR, throughput.relative_spread, Rule.MEASURED
+        found[Rule.MEASURED] = seconds / _SECONDS_PER_HOUR, throughput.relative_spread
     if hardware.flops_per_core_hour is not None:
-        return flops / hardware.flops_per_core_hour, 0.0, Rule.DEFINED
+        found[Rule.DEFINED] = flops / hardware.flops_per_core_hour, 0.0
+    step, efficiency = find_compiled(hardware, family, model, data), hardware.assumed_efficiency
+    if step is not None and efficiency is not None:
+        seconds = step.floor_s / step.batch_images_per_core / efficiency
+        found[Rule.COMPILED] = seconds / _SECONDS_PER_HOUR, hardware.efficiency_spread or ASSUMED_MFU_SPREAD
     if hardware.peak_flops_per_s_per_core is not None and hardware.assumed_mfu is not None:
         seconds = flops / (hardware.peak_flops_per_s_per_core * hardware.assumed_mfu)
-        return seconds / _SECONDS_PER_HOUR, ASSUMED_MFU_SPREAD, Rule.ASSUMED
-    return None, 0.0, Rule.ASSUMED
+        found[Rule.ASSUMED] = seconds / _SECONDS_PER_HOUR, ASSUMED_MFU_SPREAD
+    return {
+        rule: Rate(
+            params=params,
+            flops_per_image=gradients * flops,
+            core_hours_per_image=gradients * core_hours,
+            relative_spread=spread,
+            rule=rule,
+        )
+        for rule, (core_hours, spread) in found.items()
+    }
 
 
 def find_throughput(hardware: Hardware, family: str, model: str, data: DataSpec) -> Throughput | None:
@@ -102,6 +117,29 @@ def find_throughput(hardware: Hardware, family: str, model: str, data: DataSpec)
     wanted = (family, model, data.image_px)
     found = (item for item in hardware.throughputs if (item.family, item.model, item.image_px) == wanted)
     return next(found, None)
+
+
+def find_compiled(hardware: Hardware, family: str, model: str, data: DataSpec) -> CompiledStep | None:
+    """Returns the compiled step of this model at this image size, if the hardware has one; one that fits goes first."""
+    wanted = (family, model, data.image_px)
+    found = [item for item in hardware.compiled if (item.family, item.model, item.image_px) == wanted]
+    return min(found, key=lambda step: not step.fits, default=None)
+
+
+def learned_efficiency(hardware: Hardware, data: DataSpec) -> tuple[float, float] | None:
+    """Returns compiled floor / measured time, and its relative standard deviation over models that have both.
+
+    That spread is the error of a price that rests on a compiled floor. None where fewer than two models have both.
+    """
+    reached: list[float] = []
+    for item in hardware.throughputs:
+        step = find_compiled(hardware, item.family, item.model, data)
+        if step is not None and item.image_px == data.image_px:
+            reached.append(step.floor_s / step.batch_images_per_core * item.images_per_s_per_core)
+    if len(reached) < 2:
+        return None
+    mean = statistics.mean(reached)
+    return mean, statistics.stdev(reached) / mean
 
 
 def price(
