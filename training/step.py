@@ -108,14 +108,22 @@ def make_programs(
     *,
     compute: ComputeSpec = ComputeSpec(),
     mesh: Mesh | None = None,
+    path: str | None = None,
 ) -> Programs:
-    """Returns the programs, traced on first use."""
+    """Returns the programs, traced on first use.
+
+    Args:
+        mesh: by default over all devices that the processes of this trial have.
+        path: of convolutions; by default the one for these devices. Both are given where a program is compiled for
+            devices that are not there.
+    """
     mesh = mesh or meshes.make_mesh()
+    path = path or fast_path()
     start = functools.partial(start_state, shape=shape, data=data, recipe=recipe)
     sharding = meshes.of_state(jax.eval_shape(start, jnp.int32(0)), mesh, compute)
     one_step = functools.partial(
         optimiser_step,
-        gradient=make_gradient(shape, recipe, source, compute),
+        gradient=make_gradient(shape, recipe, source, compute, path=path),
         optimiser=make_optimiser(recipe),
         recipe=recipe,
         schedule=schedule,
@@ -127,7 +135,7 @@ def make_programs(
             return one_step(state, arrays, horizon, indices[0])
         return jax.lax.fori_loop(0, count, lambda i, s: one_step(s, arrays, horizon, indices[i]), state)
 
-    forward = Forward(path=fast_path())
+    forward = Forward(path=path)
     dtype = jnp.dtype(recipe.compute_dtype)
 
     def sums(params: Params, images: jax.Array, targets: jax.Array) -> HeldOut:
@@ -183,10 +191,10 @@ Gradient = Callable[[Params, Any, Horizon, jax.Array, jax.Array | None], tuple[j
 """(params, arrays, horizon, indices (microbatches, rows), key) -> mean loss of the batch and its gradient."""
 
 
-def make_gradient(shape: Shape, recipe: RecipeSpec, source: AnySource, compute: ComputeSpec) -> Gradient:
+def make_gradient(shape: Shape, recipe: RecipeSpec, source: AnySource, compute: ComputeSpec, *, path: str) -> Gradient:
     """Returns the function from a batch to its mean loss and gradient, microbatch by microbatch."""
     forward = Forward(
-        path=fast_path(),
+        path=path,
         remat=compute.remat == "blocks",
         dropout=recipe.dropout,
         stochastic_depth=recipe.stochastic_depth,
