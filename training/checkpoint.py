@@ -15,7 +15,7 @@ import numpy as np
 
 from sweeps.certificate import EpochSamples
 from sweeps.record import CostClock
-from training.agreement import is_leader, leader_says
+from training.agreement import any_host_says, is_leader, leader_says
 from training.disk_budget import DiskBudget
 from training.feed import Seen
 from training.step import TrainState
@@ -59,15 +59,17 @@ class CheckpointFolder:
 
         manager = self._open()
         for step in sorted(manager.all_steps(), reverse=True):
+            found = None
             try:
                 wanted = ocp.args.StandardRestore(jax.tree.leaves(like))
                 found = manager.restore(step, args=ocp.args.Composite(state=wanted, words=ocp.args.JsonRestore()))
                 state = jax.tree.unflatten(jax.tree.structure(like), found.state)
-                proof = np.asarray(digest(state)).tolist()
             except Exception as error:  # a damaged checkpoint may fail in any way; the older one still serves
                 _LOG.warning("checkpoint %d of %s: %s", step, self._folder, error)
+            if any_host_says(found is None):
                 continue
-            if proof == found.words["digest"]:
+            assert found is not None
+            if np.asarray(digest(state)).tolist() == found.words["digest"]:
                 return _from_words(found.words, state)
             _LOG.warning("checkpoint %d of %s: its numbers are not those that were saved", step, self._folder)
         return None
@@ -78,12 +80,18 @@ class CheckpointFolder:
             return
         import orbax.checkpoint as ocp
 
+        manager = self._open()
+        manager.wait_until_finished()
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(now.state))
         has_room = not is_leader() or self._budget.makes_room(self._folder, size)
         if not leader_says(has_room):
             return
+        manager.reload()  # one of its checkpoints may have made room
+        for step in manager.all_steps():
+            if step >= now.step:  # it was no good, or the run would have gone on after it
+                manager.delete(step)
         state, words = ocp.args.StandardSave(jax.tree.leaves(now.state)), ocp.args.JsonSave(_as_words(now))
-        self._open().save(now.step, args=ocp.args.Composite(state=state, words=words), force=True)
+        manager.save(now.step, args=ocp.args.Composite(state=state, words=words), force=True)
 
     def close(self) -> None:
         """Waits until what was begun is on disk."""
@@ -95,7 +103,9 @@ class CheckpointFolder:
         import orbax.checkpoint as ocp
 
         if self._manager is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=_KEPT, create=True, enable_async_checkpointing=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=_KEPT, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=True
+            )
             assert self._folder is not None
             self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self._manager

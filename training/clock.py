@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweeps.record import CostClock
+from training.agreement import is_leader
 
 _BEAT_EVERY_S = 2.0
 
@@ -50,7 +51,7 @@ class Heartbeat:
     def beat(self, clock: CostClock) -> None:
         """Notes the clock, every two seconds at most; not synced to disk, for a lost note costs no result."""
         now = time.monotonic()
-        if self._file is None or now - self._beaten_s < _BEAT_EVERY_S:
+        if self._file is None or not is_leader() or now - self._beaten_s < _BEAT_EVERY_S:
             return
         self._beaten_s = now
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """What the checkpoints and final weights of one study may take on disk."""
 
+import contextlib
 import dataclasses
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -45,9 +47,8 @@ class DiskBudget:
         """Returns what lies in the folders now; files that vanish meanwhile count nothing."""
         total = 0
         for folder in self.folders:
-            for path in folder.rglob("*"):
-                try:
-                    total += path.stat().st_size if path.is_file() else 0
-                except FileNotFoundError:
-                    continue
+            for parent, _, names in os.walk(folder):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        total += (Path(parent) / name).stat().st_size
         return total
