@@ -23,6 +23,8 @@ class ArrayRecordShard:
 
     path: Path
     records: int
+    modified_ns: int
+    """When the file was written: one that is written anew is opened anew."""
 
     def __len__(self) -> int:
         return self.records
@@ -30,7 +32,7 @@ class ArrayRecordShard:
     def read(self, position: int) -> tuple[bytes, int]:
         """Returns encoded image and label; no image where the record is not such an Example."""
         try:
-            record: bytes = _reader(self.path).read([position])[0]
+            record: bytes = _reader(self.path, self.modified_ns).read([position])[0]
         except RuntimeError as error:
             if "Corrupted" not in str(error):
                 raise  # not the record's fault: a disk or a network is away
@@ -49,7 +51,8 @@ def open_array_records(path: Path) -> ArrayRecordShard:
     Raises:
         StudyError: it is no ArrayRecord file, or packs its records so that each would take reading many.
     """
-    reader = _reader(path)
+    modified_ns = path.stat().st_mtime_ns
+    reader = _reader(path, modified_ns)
     if not reader.ok():
         raise StudyError(f"{path} cannot be read as ArrayRecord: it is damaged, cut short or something else")
     records, options = reader.num_records(), reader.writer_options_string() or ""
@@ -59,11 +62,12 @@ def open_array_records(path: Path) -> ArrayRecordShard:
             f"{path} was written with group_size:{group[1]}, so that one image would take reading {group[1]}; write it "
             f"with group_size:1 (see docs/data.md)"
         )
-    return ArrayRecordShard(path=path, records=records)
+    return ArrayRecordShard(path=path, records=records, modified_ns=modified_ns)
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _reader(path: Path) -> Any:
+def _reader(path: Path, modified_ns: int) -> Any:
+    del modified_ns  # only tells one file from another
     # Without read-ahead: neighbours are not wanted.
     return ArrayRecordReader(str(path), options="readahead_buffer_size:0", file_reader_buffer_size=32768)
 

@@ -27,6 +27,8 @@ class ParquetShard:
     """One Parquet file."""
 
     path: Path
+    modified_ns: int
+    """When the file was written: one that is written anew is opened anew."""
     ends: tuple[int, ...] = field(repr=False)
     """Row after the last of each row group."""
 
@@ -37,13 +39,13 @@ class ParquetShard:
         """Returns encoded image and label; no image where the row has none."""
         group = int(np.searchsorted(self.ends, position, side="right"))
         with _READING:
-            images, labels = _row_group(self.path, group)
+            images, labels = _row_group(self.path, self.modified_ns, group)
         row = position - (self.ends[group - 1] if group else 0)
         return images[row].as_py() or b"", int(labels[row])
 
     def label_bounds(self) -> tuple[int, int]:
         """Returns the lowest and the highest label of all rows."""
-        labels = _labels(_file(self.path).read(columns=["label"]), self.path)
+        labels = _labels(_file(self.path, self.modified_ns).read(columns=["label"]), self.path)
         return int(labels.min()), int(labels.max())
 
 
@@ -54,7 +56,8 @@ def open_parquet_shard(path: Path) -> ParquetShard:
         StudyError: it is no Parquet file or has no such columns.
     """
     try:
-        file = _file(path)
+        modified_ns = path.stat().st_mtime_ns
+        file = _file(path, modified_ns)
     except (pa.ArrowException, OSError) as error:
         raise StudyError(f"{path} cannot be read as Parquet: {error}") from error
     schema = file.schema_arrow
@@ -65,7 +68,7 @@ def open_parquet_shard(path: Path) -> ParquetShard:
             "image (binary, or a struct with bytes) and label (integer)"
         )
     groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-    return ParquetShard(path=path, ends=tuple(np.cumsum(groups).tolist()))
+    return ParquetShard(path=path, modified_ns=modified_ns, ends=tuple(np.cumsum(groups).tolist()))
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -75,8 +78,8 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=_GROUPS_KEPT)
-def _row_group(path: Path, group: int) -> tuple[Any, Any]:
-    table = _file(path).read_row_group(group, columns=["image", "label"], use_threads=False)
+def _row_group(path: Path, modified_ns: int, group: int) -> tuple[Any, Any]:
+    table = _file(path, modified_ns).read_row_group(group, columns=["image", "label"], use_threads=False)
     images = table["image"].combine_chunks()
     if pa.types.is_struct(images.type):
         images = images.field("bytes")
@@ -91,5 +94,6 @@ def _labels(table: Any, path: Path) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _file(path: Path) -> Any:
+def _file(path: Path, modified_ns: int) -> Any:
+    del modified_ns  # only tells one file from another
     return pq.ParquetFile(path)

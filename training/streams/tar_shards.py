@@ -18,6 +18,8 @@ from sweeps.errors import StudyError
 
 _IMAGES = ("jpg", "jpeg", "png")
 _ENTRY = np.dtype([("offset", "<i8"), ("bytes", "<i8"), ("label", "<i4")])
+_END_BYTES = 1024
+"""Zeros at the end of every tar file."""
 _OPEN_SHARDS = 256
 """Most files that are kept open in a process; common limits are 1024."""
 
@@ -28,6 +30,7 @@ class TarShard:
 
     path: Path
     contents: Path
+    """Its name says of which state of the file it is."""
     samples: int
 
     def __len__(self) -> int:
@@ -36,7 +39,7 @@ class TarShard:
     def read(self, position: int) -> tuple[bytes, int]:
         """Returns encoded image and label."""
         entry = _contents(self.contents)[position]
-        file = _opened(self.path)
+        file = _opened(self.path, self.contents)
         return os.pread(file.descriptor, int(entry["bytes"]), int(entry["offset"])), int(entry["label"])
 
     def label_bounds(self) -> tuple[int, int]:
@@ -96,6 +99,10 @@ def _read_contents(path: Path) -> NDArray[np.void]:
                 elif member.isfile() and kind.lower() == "cls":
                     labels[key] = _label(archive, member, path)
                 archive.members = []  # pyright: ignore[reportAttributeAccessIssue] -- tarfile would keep them all
+        with path.open("rb") as file:
+            file.seek(-min(_END_BYTES, path.stat().st_size), os.SEEK_END)
+            if any(file.read()):  # tarfile takes it for the end where a header is cut short
+                raise tarfile.ReadError("its end is missing")
     except (tarfile.TarError, OSError) as error:
         raise StudyError(f"{path} cannot be read as tar: {error}") from error
     if unpaired := sorted(images.keys() ^ labels.keys()):
@@ -124,7 +131,8 @@ class _OpenFile:
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _opened(path: Path) -> _OpenFile:
+def _opened(path: Path, contents: Path) -> _OpenFile:
+    del contents  # only tells one file from another
     return _OpenFile(path)
 
 
