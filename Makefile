@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan status watch stop retry test test-clusters lint models data bench ui fit
+.PHONY: help setup sweep plan finetune status watch stop retry test test-clusters lint models data bench ui fit
 
 SYSTEM_PYTHON := python3
 PYTHON := .venv/bin/python
@@ -12,6 +12,7 @@ READY := .venv/.ready
 ## BUDGETS   several of them, for the picks of fit: 10k,110k
 ## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
+## DATA      what checkpoints are fine-tuned on: fashion_mnist (default), cifar10, parts, imagenet (default of jft)
 ## CLUSTER   where it runs: local (default), inline, slurm, ray
 ## STRATEGY  what is run of the grid: grid (default), asha (learning rates that fall behind are stopped; on Ray)
 ## SPEND     hard cap on the sum over all runs, in core-hours
@@ -20,7 +21,7 @@ READY := .venv/.ready
 ## MODEL     one model instead of the study's ladder: scale/f3, nfnet/f7p
 ## FORMAT    json: one JSON object on stdout and nothing else
 ## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (fit, data, bench, ui, test)
-WORDS := BUDGET BUDGETS PICK STUDY CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
+WORDS := BUDGET BUDGETS PICK STUDY DATA CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
 
 # A misspelt word is refused: make itself would pass over BUGDET=10k in silence.
 GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(word)))),$(word)))
@@ -28,10 +29,10 @@ UNKNOWN := $(filter-out $(WORDS) pick MAKE% -%,$(GIVEN))
 $(if $(UNKNOWN),$(error $(UNKNOWN) is no word of this project; they are $(WORDS) (try: make help)))
 
 # $(call said,name,NAME) is name='value' when NAME was given, be it empty, and nothing otherwise. The value reaches
-# the command as it was typed: neither make nor the shell expands it. NAME and MODEL count only on the command line,
+# the command as it was typed: neither make nor the shell expands it. NAME, MODEL and DATA count only on the command line,
 # for some shells set them for purposes of their own. PICK may be written pick, as the file is called.
 quoted = '$(subst ','\'',$(value $(1)))'
-is_given = $(filter $(if $(filter NAME MODEL pick,$(1)),command,command environment override),$(firstword $(origin $(1))))
+is_given = $(filter $(if $(filter NAME MODEL DATA pick,$(1)),command,command environment override),$(firstword $(origin $(1))))
 said = $(if $(call is_given,$(2)),$(1)=$(call quoted,$(2)))
 positional = $(if $(call is_given,$(1)),$(call quoted,$(1)))
 extra = $(value EXTRA)
@@ -50,6 +51,9 @@ sweep: $(READY) ## train every cell within BUDGET that has no record yet, then f
 
 plan: $(READY) ## price a study and say what is cut and why; trains nothing
 	@$(PYTHON) -m launcher action=plan $(STUDY_WORDS) $(extra)
+
+finetune: $(READY) ## carry a study's best checkpoints within BUDGET on to DATA: error against pre-training compute
+	@$(PYTHON) -m launcher action=finetune $(STUDY_WORDS) $(call said,finetune,DATA) $(extra)
 
 status: $(READY) ## where a study stands: runs by state, core-hours spent and reserved, time left; from any terminal
 	@$(PYTHON) -m launcher action=status $(STUDY_WORDS) $(extra)

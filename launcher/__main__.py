@@ -98,7 +98,8 @@ def _job(config: DictConfig) -> Job:
         return functools.partial(attend, action, str(config.study.name), as_json=is_json(config))
     request = request_from(config)
     make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
-    return functools.partial(show_plan if action == "plan" else sweep, request)
+    acts = {"plan": show_plan, "sweep": sweep, "finetune": finetune}
+    return functools.partial(acts[action], request)
 
 
 def show_plan(request: Request) -> int:
@@ -122,6 +123,14 @@ def sweep(request: Request) -> int:
     from tracking.paths import project_paths
 
     return run_sweep(request, project_paths())
+
+
+def finetune(request: Request) -> int:
+    """Fine-tunes the checkpoints of the request's study; returns the exit code."""
+    from launcher.drive.finetuning import run_finetuning
+    from tracking.paths import project_paths
+
+    return run_finetuning(request, project_paths())
 
 
 def attend(action: str, study: str, *, as_json: bool) -> int:

@@ -60,6 +60,10 @@ class ProjectPaths:
         """Tables, figures and reports."""
         return self.root / "reports"
 
+    def weights_file(self, trial_id: str) -> Path:
+        """Returns where training leaves the final weights of a trial."""
+        return self.weights_dir / f"{trial_id}.npz"
+
     def study_dir(self, study: str) -> Path:
         """Returns the folder of a study; different names never share one, whatever letters they have."""
         return self.runs_dir / folder_name(study)

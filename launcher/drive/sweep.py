@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -126,14 +127,7 @@ def _interruption(sweep: _Sweep) -> str:
 
 def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
     """Returns the exit code of the fit, whose report it prints or puts into `answer`."""
-    from analysis.fit_scaling import main as fit
-
-    budget = f"{sweep.request.budget.core_hours:.6f}".rstrip("0").rstrip(".")
-    study = sweep.request.study
-    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
-    words = ["--study", sweep.study, "--cohort", cohort, "--budgets", budget]
-    if study.picks:
-        words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained
+    fit, words = _fit_command(sweep.request)
     if not sweep.request.json:
         code = fit(words)
         # The fit has just said where its report and figures are.
@@ -144,6 +138,23 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
         code = fit([*words, "--json"])
     answer.update(json.loads(printed.getvalue()))
     return code
+
+
+def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list[str]]:
+    """Returns what reads the runs of a request: their law of loss, or of error where checkpoints were fine-tuned."""
+    study = request.study
+    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
+    words = ["--study", study.name, "--cohort", cohort]
+    if any(pick.trunk_id for pick in study.picks):
+        from analysis.fit_transfer import main as fit_transfer
+
+        return fit_transfer, words
+    from analysis.fit_scaling import main as fit_scaling
+
+    words += ["--budgets", f"{request.budget.core_hours:.6f}".rstrip("0").rstrip(".")]
+    if study.picks:
+        words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained
+    return fit_scaling, words
 
 
 def _end(sweep: _Sweep, answer: dict[str, Any], code: int, message: str | None) -> int:

@@ -19,6 +19,7 @@ from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
 from sweeps.compute import REMATS, SHARDINGS, ComputeSpec
 from sweeps.errors import StudyError
+from sweeps.finetuning import FinetuneSpec
 from sweeps.grid import Grid
 from sweeps.hardware import Hardware
 from sweeps.shape import FAMILIES
@@ -31,7 +32,7 @@ SCALE_FAMILY = "scale"
 """The folder of conf/model that holds scale models instead of architectures at full size."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("plan", "sweep", "models", "status", "watch", "stop", "retry"),
+    "action": ("plan", "sweep", "finetune", "models", "status", "watch", "stop", "retry"),
     "format": ("table", "json"),
     "strategy.name": ("grid", "asha"),
     "trainer.name": ("jax", "command"),
@@ -39,6 +40,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule.name": ("cosine", "wsd", "constant"),
     "study.recipe.compute_dtype": ("float32", "bfloat16"),
     "study.recipe.optimiser": ("sgd_agc", "adamw"),
+    "finetune.schedule.name": ("cosine", "wsd", "constant"),
+    "finetune.recipe.compute_dtype": ("float32", "bfloat16"),
+    "finetune.recipe.optimiser": ("sgd_agc", "adamw"),
     "compute.sharding": SHARDINGS,
     "compute.remat": REMATS,
 }
@@ -156,6 +160,7 @@ def request_from(config: DictConfig) -> Request:
         trainer=_noun(TrainerSpec, config.trainer),
         asha=_asha(config),
         compute=_noun(ComputeSpec, config.compute),
+        finetune=_finetune(config),
         tracking_uri=config.tracking.uri,
         json=is_json(config),
     )
@@ -168,6 +173,14 @@ def _cluster(config: DictConfig) -> ClusterSpec:
         if field.name in POSITIVE and value is not None and not value > 0:
             raise StudyError(f"cluster.{field.name}={value} runs nothing; give a number above zero, or leave it out")
     return spec
+
+
+def _finetune(config: DictConfig) -> FinetuneSpec:
+    """Returns how checkpoints are fine-tuned; there `seeds` says with how many seeds each of them is."""
+    spec = _noun(FinetuneSpec, config.finetune)
+    if config.action != "finetune" or config.seeds is None:
+        return spec
+    return dataclasses.replace(spec, seeds=tuple(range(config.seeds)))
 
 
 def _asha(config: DictConfig) -> AshaSpec | None:
@@ -267,12 +280,13 @@ def _axis(single: Any, axis: Sequence[Any]) -> tuple[Any, ...]:
 def _budget(config: DictConfig, study: Study) -> Budget:
     if config.budget is not None:
         return Budget.parse(config.budget, hardware=study.hardware.name)
-    if not study.picks and (config.model is None or config.epochs is None):
+    is_limited = config.action == "finetune" or (config.model is not None and config.epochs is not None)
+    if not study.picks and not is_limited:
         raise StudyError(
             "no budget is given; write the core-hours of the largest single run, as 400, 0.4k, 12.5k or 110k "
             "(try: make sweep BUDGET=10k), or name one cell with model= and epochs="
         )
-    # Named cells need no limit but their own cost.
+    # Named cells need no limit but their own cost, and checkpoints no other than that they are there.
     return Budget(core_hours=float(Grid(study=study).columns.core_hours.max()), hardware=study.hardware.name)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sweeps.budget import Budget
 from sweeps.compute import ComputeSpec
+from sweeps.finetuning import FinetuneSpec
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
 from sweeps.study import Study
@@ -129,6 +130,8 @@ class Request:
     """Present where learning rates that fall behind are stopped."""
     compute: ComputeSpec = ComputeSpec()
     """How one trial is spread over the devices that it gets."""
+    finetune: FinetuneSpec | None = None
+    """How checkpoints of the study are fine-tuned, where that is asked for."""
     tracking_uri: str | None = None
     """An MLflow server or a database; absent: runs.sqlite."""
     json: bool = False

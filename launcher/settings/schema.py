@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from launcher.settings.request import CLUSTERS, TrainerSpec
 from sweeps.compute import ComputeSpec
+from sweeps.finetuning import FinetuneSpec
 from sweeps.hardware import Hardware
 from sweeps.shape import FAMILIES
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
@@ -58,6 +59,7 @@ MODEL_CONFIGS = {
 """A class a family: a number of one architecture is refused on another."""
 TrainerConfig = config_class(TrainerSpec)
 ComputeConfig = config_class(ComputeSpec)
+FinetuneConfig = config_class(FinetuneSpec)
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
 StrategyConfig = _dataclass(
@@ -102,6 +104,7 @@ def _root_config(model: type[Any]) -> type[Any]:
         ("strategy", StrategyConfig, StrategyConfig),
         ("trainer", TrainerConfig, TrainerConfig),
         ("compute", ComputeConfig, ComputeConfig),
+        ("finetune", FinetuneConfig, FinetuneConfig),
         ("tracking", TrackingConfig, TrackingConfig),
         ("cluster", Any, MISSING),  # one of CLUSTER_CONFIGS, which its file in conf/cluster names
     ]

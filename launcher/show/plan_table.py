@@ -42,6 +42,7 @@ def _cell_as_json(cell: Cell) -> dict[str, Any]:
         "params": cell.params,
         "flops": cell.cost.flops,
         "core_hours": cell.cost.core_hours,
+        **({"trunk_id": cell.trunk_id} if cell.trunk_id else {}),
     }
 
 
@@ -94,7 +95,8 @@ def _cell_words(plan: Plan, cell: Cell) -> tuple[str, ...]:
     batches = {*study.batch_images, *(pick.batch_images for pick in study.picks)}
     batch = f"-b{cell.batch_images}" if len(batches) > 1 else ""
     peak_lr = f"-lr{cell.peak_lrs[0]:g}" if study.picks else ""
-    name, cost = cell.name + batch + peak_lr, cell.cost
+    trunk = f" from {cell.trunk_id[:8]}" if cell.trunk_id else ""
+    name, cost = cell.name + batch + peak_lr + trunk, cell.cost
     return name, f"{cell.images:,}", format_flops(cost.flops), format_core_hours(cost.core_hours)
 
 

@@ -52,7 +52,7 @@ MISTAKES = [
     (["budget=10k", "colour=red"], "key colour is unknown; allowed here: action, pick, budget"),
     (["budget=10k", "+colour=red"], "key colour is unknown; allowed here: action, pick, budget"),
     (["budget=10k", "epoch=2"], r"key epoch is unknown; .*did you mean epochs\?"),
-    (["budget=10k", "peak_lrs=[1]"], r"did you mean study\.peak_lrs\?"),
+    (["budget=10k", "peak_lrs=[1]"], r"did you mean study\.peak_lrs or finetune\.peak_lrs\?"),
     (["budget=10k", "schedule.warmup=2"], r"key schedule\.warmup is unknown; allowed here: schedule\.name"),
     (["budget=10k", "+schedule.warmup=2"], r"key schedule\.warmup is unknown; allowed here: schedule\.name"),
     (["budget=10k", "+model.shape.depth=2", "model=scale/f3"], r"key model\.shape\.depth is unknown"),
