@@ -62,5 +62,8 @@ class Hardware:
     peak_flops_per_s_per_core: float | None = None
     assumed_mfu: float | None = None
     """Model FLOPs utilisation assumed where nothing was measured; said aloud in every plan."""
+    measured_on: str | None = None
+    """The machine whose devices the throughputs were measured on, where it was a single one; there they also say how
+    long a run takes by the clock."""
     price_per_core_hour: float | None = None
     currency: str = "USD"

@@ -1,4 +1,4 @@
-"""How long a trial will take by the clock: from runs of the same model that were timed, else from its core-hours."""
+"""How long a trial will take by the clock: from timed runs of its model, a calibration, or its core-hours."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sweeps.cost import Cost
 from sweeps.hardware import Hardware
+from sweeps.pricing import find_throughput, gradients_a_step
 from sweeps.record import RunRecord
 from sweeps.trial import Trial
 
@@ -36,7 +37,15 @@ class Speeds:
         return cls(s_per_step=steps, s_per_flop=max(flops, default=None))
 
 
-def with_wall_hours(cost: Cost, trial: Trial, *, speeds: Speeds, hardware: Hardware, cores: int | None) -> Cost:
+def with_wall_hours(
+    cost: Cost,
+    trial: Trial,
+    *,
+    speeds: Speeds,
+    hardware: Hardware,
+    cores: int | None,
+    at_hand: Hardware | None = None,
+) -> Cost:
     """Returns the cost with its wall-hours; they stay missing where nothing is known.
 
     Args:
@@ -45,10 +54,15 @@ def with_wall_hours(cost: Cost, trial: Trial, *, speeds: Speeds, hardware: Hardw
         speeds: what was timed.
         hardware: whose core-hours the cost counts; those of a scale model are FLOPs by another name and say no time.
         cores: how many of them one trial gets; None: unknown.
+        at_hand: what was calibrated on the very devices that will train it; None: nothing.
     """
+    throughput = None if at_hand is None else find_throughput(at_hand, trial.family, trial.model, trial.data)
     per_step = speeds.s_per_step.get((trial.model, trial.batch_images))
     if per_step is not None:
         hours = per_step * trial.steps / _SECONDS_PER_HOUR
+    elif throughput is not None:
+        images_per_s = throughput.images_per_s_per_core * (cores or 1) / gradients_a_step(trial.recipe)
+        hours = trial.images / images_per_s / _SECONDS_PER_HOUR
     elif hardware.flops_per_core_hour is None and cores is not None:
         hours = cost.core_hours / cores
     elif speeds.s_per_flop is not None:

@@ -56,6 +56,11 @@ class ProjectPaths:
         return self.root / "data"
 
     @property
+    def calibrations_dir(self) -> Path:
+        """What was measured of devices: a second conf/, of which it holds the group `hardware`."""
+        return self.root / "calibrations"
+
+    @property
     def reports_dir(self) -> Path:
         """Tables, figures and reports."""
         return self.root / "reports"

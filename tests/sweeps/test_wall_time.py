@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.cost import Cost
 from sweeps.grid import Grid
-from sweeps.hardware import Hardware
+from sweeps.hardware import Hardware, Throughput
 from sweeps.record import Outcome, RunRecord, Status
 from sweeps.study import Study
 from sweeps.trial import Trial
@@ -78,3 +78,22 @@ def test_another_model_is_timed_by_its_flops(make_trial: Callable[..., Trial]) -
     half = timed(trial, 50.0, steps=trial.steps // 2, status=Status.DIVERGED)
     found = with_wall_hours(COST, other, speeds=Speeds.of([half]), hardware=SCALE, cores=4).wall_hours
     assert found == pytest.approx(50.0 / 3600.0 / (trial.steps // 2 / trial.steps))
+
+
+def test_a_calibration_says_it_before_anything_has_run(make_trial: Callable[..., Trial]) -> None:
+    """A scale model's wall-hours come from what was measured here, until a run of the model itself was timed."""
+    trial = make_trial()
+    found = {"family": trial.family, "image_px": trial.data.image_px, "relative_spread": 0.0, "source": "here"}
+    fast = Throughput(model=trial.model, images_per_s_per_core=50.0, **found)
+    at_hand = Hardware(name="here", throughputs=(fast,))
+    known = {"hardware": SCALE, "at_hand": at_hand}
+    for cores, factor in ((None, 1), (1, 1), (4, 4)):
+        hours = with_wall_hours(COST, trial, speeds=Speeds.of([]), cores=cores, **known).wall_hours
+        assert hours == pytest.approx(trial.images / 50.0 / 3600.0 / factor)
+    ascent = dataclasses.replace(trial, recipe=dataclasses.replace(trial.recipe, sam_radius=0.05))
+    hours = with_wall_hours(COST, ascent, speeds=Speeds.of([]), cores=1, **known).wall_hours
+    assert hours == pytest.approx(2.0 * trial.images / 50.0 / 3600.0)
+    own = with_wall_hours(COST, trial, speeds=Speeds.of([timed(trial, 36.0)]), cores=1, **known).wall_hours
+    assert own == pytest.approx(0.01)
+    other = dataclasses.replace(trial, model="other")
+    assert with_wall_hours(COST, other, speeds=Speeds.of([]), cores=1, **known).wall_hours is None
