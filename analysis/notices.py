@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from analysis.estimators.best_rate import Cell
 from analysis.refusal import Refusal
 from analysis.result import Notice, ScalingFit
+from analysis.tables.points import PointSet
 from analysis.trust.sensitivity import outliers
 from sweeps.budget import format_core_hours
+from sweeps.certificate import NO_CERTIFICATE
 
 _ENTANGLED = 0.999
 """Correlation of two parameters at which the data do not tell them apart."""
 _NARROW_DECADES = 0.5
 """Spread of D/N below which a surface rests on its form alone."""
 _BAD_COVERAGE = 0.7
+_TAINTS_NAMED = 3
 _POOR_FIT = 0.03
 """Scatter of log loss beyond which seeds are no excuse."""
 
@@ -179,7 +182,7 @@ def _of_estimators(result: ScalingFit) -> Iterator[Notice]:
 def _of_data(result: ScalingFit) -> Iterator[Notice]:
     points = result.points
     if points.tainted:
-        yield Notice(code="tainted", text=f"{points.tainted} runs are marked as tainted; they are used like the others")
+        yield Notice(code="tainted", text=_tainted(points))
     if points.derived:
         text = f"{', '.join(points.derived)} computed from the other two by C = 6 N D where missing (arXiv:2001.08361)"
         yield Notice(code="tokens_derived" if "tokens" in points.derived else "derived_by_rule", text=text)
@@ -194,6 +197,20 @@ def _of_data(result: ScalingFit) -> Iterator[Notice]:
         versions = ", ".join(points.code_versions[:6])
         text = f"the runs come from {len(points.code_versions)} code versions: {versions}"
         yield Notice(code="mixed_code", text=text)
+
+
+def _tainted(points: PointSet) -> str:
+    taints = points.taints
+    reasons = "; ".join(f"{item.count}: {item.reason}" for item in taints[:_TAINTS_NAMED])
+    if len(taints) > _TAINTS_NAMED:
+        reasons += f"; {sum(item.count for item in taints[_TAINTS_NAMED:])} for other reasons"
+    if any(item.reason == NO_CERTIFICATE for item in taints):
+        reasons += ", as every run from before certificates existed"
+    if points.tainted == len(points.points):
+        weight = "as there are no others, all weigh the same"
+    else:
+        weight = f"in every fit they weigh {points.tainted_weight:g} of the others, and means over seeds leave them out"
+    return f"{points.tainted} of {len(points.points)} runs are tainted ({reasons}): {weight}"
 
 
 def _of_intervals(result: ScalingFit) -> Iterator[Notice]:

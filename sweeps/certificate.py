@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+NO_CERTIFICATE = "it has no sampling certificate"
+"""The fault of a run whose trainer says nothing, or was older than certificates."""
 _CHUNK = 1 << 22
 _WORD = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<images>\d+):(?P<digest>[0-9a-f]{16})", re.ASCII)
 
@@ -66,7 +68,7 @@ def fault(certificate: Certificate, *, images: int, images_per_epoch: int) -> st
     number of samples is known.
     """
     if not certificate:
-        return "it has no sampling certificate"
+        return NO_CERTIFICATE
     whole, rest = divmod(images, images_per_epoch)
     held = {item.epoch: item.images for item in certificate}
     for epoch, expected in enumerate([images_per_epoch] * whole + ([rest] if rest else [])):

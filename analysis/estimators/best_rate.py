@@ -31,9 +31,17 @@ class RateTried:
     peak_lr: float | None
     batch_images: int | None
     losses: tuple[float, ...]
-    """Held-out loss of each seed [nats]."""
+    """Held-out loss of each seed [nats]: of the untainted runs where there are any."""
     selection_losses: tuple[float, ...]
-    """Loss of each seed that the choice of rate rests on [nats]."""
+    """Loss of each of those seeds that the choice of rate rests on [nats]."""
+    weight: float
+    """How much one of `losses` counts in a fit; less than 1 where they are those of tainted runs."""
+    is_tainted: bool
+    """Whether `losses` are those of tainted runs."""
+    doubted: tuple[float, ...]
+    """Held-out losses of tainted runs beside untainted ones [nats]."""
+    doubted_weight: float
+    """How much one of them counts in a fit of single runs; means over seeds leave them out."""
     has_diverged: bool
     """Whether a seed diverged at this rate: what survived is a favourable sample, so the rate is not chosen."""
 
@@ -46,6 +54,14 @@ class RateTried:
     def selection_loss(self) -> float:
         """The mean over seeds of the loss on which rates are chosen [nats]."""
         return statistics.fmean(self.selection_losses)
+
+    @property
+    def weighted_losses(self) -> tuple[tuple[float, float], ...]:
+        """Every run's held-out loss [nats] and how much it counts."""
+        return (
+            *((loss, self.weight) for loss in self.losses),
+            *((loss, self.doubted_weight) for loss in self.doubted),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +98,19 @@ class Cell:
         return self.best.loss
 
     @property
+    def weight(self) -> float:
+        """How much `loss` counts in a fit: less than 1 where only tainted runs say it."""
+        return self.best.weight
+
+    @property
     def seed_sd(self) -> float | None:
         """Standard deviation of the loss over seeds [nats]; missing with one seed."""
         return statistics.stdev(self.best.losses) if len(self.best.losses) > 1 else None
+
+    @property
+    def is_tainted(self) -> bool:
+        """Whether only tainted runs say `loss`."""
+        return self.best.is_tainted
 
     def compute(self, axis: str) -> float | None:
         """Returns what the cell cost on an axis of UNITS."""
@@ -108,7 +134,9 @@ def cells_of(points: PointSet) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     for key, group in grouped.items():
         where = (group[0].model, group[0].epochs)
-        cells.append(_cell(group, unstable[where], outrun[where], place=places[key]))
+        cells.append(
+            _cell(group, unstable[where], outrun[where], place=places[key], tainted_weight=points.tainted_weight)
+        )
     return tuple(sorted(cells, key=lambda cell: (cell.core_hours or cell.flops or 0.0, cell.loss)))
 
 
@@ -123,19 +151,30 @@ def _by_cell(rates: Iterable[UnstableRate]) -> defaultdict[tuple[str, float | No
     return found
 
 
-def _cell(points: list[Point], bad: _Rates, outrun: _Rates, *, place: int) -> Cell:
+def _rate_tried(points: list[Point], *, has_diverged: bool, tainted_weight: float) -> RateTried:
+    trusted = [point for point in points if point.taint is None]
+    doubted = [point for point in points if point.taint is not None] if trusted else []
+    trusted = trusted or points
+    return RateTried(
+        peak_lr=points[0].peak_lr,
+        batch_images=points[0].batch_images,
+        losses=tuple(p.loss for p in trusted),
+        selection_losses=tuple(p.loss if p.selection_loss is None else p.selection_loss for p in trusted),
+        weight=tainted_weight if trusted[0].taint is not None else 1.0,
+        is_tainted=trusted[0].taint is not None,
+        doubted=tuple(p.loss for p in doubted),
+        doubted_weight=tainted_weight,
+        has_diverged=has_diverged,
+    )
+
+
+def _cell(points: list[Point], bad: _Rates, outrun: _Rates, *, place: int, tainted_weight: float) -> Cell:
     first = points[0]
     grouped: defaultdict[tuple[int | None, float | None], list[Point]] = defaultdict(list)
     for point in points:
         grouped[point.batch_images, point.peak_lr].append(point)
     tried = tuple(
-        RateTried(
-            peak_lr=peak_lr,
-            batch_images=batch,
-            losses=tuple(p.loss for p in group),
-            selection_losses=tuple(p.loss if p.selection_loss is None else p.selection_loss for p in group),
-            has_diverged=(batch, peak_lr) in bad,
-        )
+        _rate_tried(group, has_diverged=(batch, peak_lr) in bad, tainted_weight=tainted_weight)
         for (batch, peak_lr), group in sorted(grouped.items(), key=lambda item: (item[0][0] or 0, item[0][1] or 0.0))
     )
     best = min([rate for rate in tried if not rate.has_diverged] or tried, key=lambda rate: rate.selection_loss)
@@ -226,14 +265,15 @@ def rate_trend(cells: Iterable[Cell], *, level: float = LEVEL) -> RateTrend | No
     """
     import numpy as np
 
-    rows = [(c.model, math.log2(c.epochs), c.parabola_peak_lr or c.best.peak_lr) for c in cells if c.epochs]
-    known = [(model, doublings, math.log2(rate)) for model, doublings, rate in rows if rate]
-    models = sorted({model for model, _, _ in known})
+    rows = [(c, math.log2(c.epochs), c.parabola_peak_lr or c.best.peak_lr) for c in cells if c.epochs]
+    known = [(cell, doublings, math.log2(rate)) for cell, doublings, rate in rows if rate]
+    models = sorted({cell.model for cell, _, _ in known})
     table = np.array([[doublings, rate] for _, doublings, rate in known]).reshape(-1, 2)
-    names = np.array([model for model, _, _ in known])
+    names = np.array([cell.model for cell, _, _ in known])
+    weights = np.array([cell.weight for cell, _, _ in known])
     for model in models:
-        table[names == model] -= table[names == model].mean(axis=0)
-    doublings, rates = table.T
+        table[names == model] -= np.average(table[names == model], axis=0, weights=weights[names == model])
+    doublings, rates = (table * np.sqrt(weights)[:, None]).T
     freedom, spread = len(known) - len(models) - 1, float(doublings @ doublings)
     if freedom < 3 or spread == 0:
         return None

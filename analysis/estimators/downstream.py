@@ -46,20 +46,20 @@ def fit_downstream(
     error: Floats = np.array([cell.error for cell in known], dtype=np.float64)
     if len(known) < _LEAST_CELLS or np.ptp(loss) <= 1e-9 * loss.max() or np.ptp(error) == 0:
         return None
-    ones = np.ones((1, len(known)))
+    own = np.array([[cell.weight for cell in known]], dtype=np.float64)
     gammas: Floats = np.asarray(np.geomspace(0.01, 50.0, _GRID), dtype=np.float64) / float(np.ptp(loss))
     for _ in range(_REFINEMENTS):
-        best = int(np.argmin(_squares(loss, error, ones, gammas)[0]))
+        best = int(np.argmin(_squares(loss, error, own, gammas)[0]))
         low, high = float(gammas[max(0, best - 1)]), float(gammas[min(_GRID - 1, best + 1)])
         gammas = np.asarray(np.linspace(low, high, _GRID), dtype=np.float64)
-    gamma = float(gammas[int(np.argmin(_squares(loss, error, ones, gammas)[0]))])
+    gamma = float(gammas[int(np.argmin(_squares(loss, error, own, gammas)[0]))])
     falls = np.exp(-gamma * (loss - loss.min()))
-    coefficients: Floats = np.asarray(np.polyfit(falls, error, 1), dtype=np.float64)
+    coefficients: Floats = np.asarray(np.polyfit(falls, error, 1, w=np.sqrt(own[0])), dtype=np.float64)
     slope, level_error = float(coefficients[0]), float(coefficients[1])
     if not slope < 0:
         return None
     residual: Floats = error - level_error - slope * falls
-    weights = case_weights(len(known), max(resamples, 1), rng)
+    weights = case_weights(len(known), max(resamples, 1), rng) * own
     around: Floats = gamma * np.asarray(np.geomspace(1 / 30, 30, _GRID), dtype=np.float64)
     drawn = around[np.argmin(_squares(loss, error, weights, around), axis=1)]
     return Downstream(

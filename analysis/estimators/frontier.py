@@ -122,6 +122,11 @@ def log_losses(cells: Sequence[Cell]) -> Floats:
     return np.log(np.array([cell.loss for cell in cells], dtype=np.float64))
 
 
+def cell_weights(cells: Sequence[Cell]) -> Floats:
+    """Returns how much each cell's loss counts."""
+    return np.array([cell.weight for cell in cells], dtype=np.float64)
+
+
 def measured_frontier(cells: Sequence[Cell], axis: str) -> tuple[Cell, ...]:
     """Returns the cells whose loss is below that of every cell at most as dear, cheapest first."""
     best = np.inf
@@ -201,6 +206,21 @@ def running_minimum(best: Floats, winner: Ints, covered: npt.NDArray[np.bool_]) 
     return Envelope(
         log_loss=lowest, winner=np.take_along_axis(winner, holder, axis=1), is_covered=np.asarray(covered, dtype=bool)
     )
+
+
+def envelope_weights(cells: Sequence[Cell], curves: Curves, lower: Envelope) -> Floats:
+    """Returns how much each sample of the envelope's first member counts, (grid,): as the cells it lies between do."""
+    log_loss, winner, weights = lower.log_loss[0], lower.winner[0], cell_weights(cells)
+    # Where the envelope runs level, the loss is that of the last sample at which it fell.
+    falls = np.concatenate([[True], log_loss[1:] < log_loss[:-1]])
+    holder = np.maximum.accumulate(np.where(falls, np.arange(len(falls), dtype=np.intp), 0))
+    found = np.ones(len(log_loss))
+    for model in range(len(curves.models)):
+        interpolation = curves.interpolation(model)
+        own = np.ones(len(log_loss))
+        own[interpolation.reached] = interpolation.curve(weights[None])[0]
+        found = np.where(winner == model, own[holder], found)
+    return found
 
 
 def hand_overs(cells: Sequence[Cell], curves: Curves, lower: Envelope) -> tuple[HandOver, ...]:

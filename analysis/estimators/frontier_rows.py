@@ -7,7 +7,15 @@ import numpy as np
 
 from analysis.estimators.best_rate import Cell
 from analysis.estimators.bootstrap import case_weights, frontier_weights, has_seeds, resample_cells, resample_seeds
-from analysis.estimators.frontier import Curves, Envelope, envelope, log_compute, log_losses
+from analysis.estimators.frontier import (
+    Curves,
+    Envelope,
+    cell_weights,
+    envelope,
+    envelope_weights,
+    log_compute,
+    log_losses,
+)
 from analysis.laws import Floats
 
 _SHARE_OF_A_CURVE = 1 / 3
@@ -23,13 +31,16 @@ class FrontierRows:
     log_values: dict[str, Floats]
     log_loss: Floats
     """Shape (n,)."""
+    base_weights: Floats
+    """How much each row counts, shape (n,): less where it rests on tainted runs."""
     drawn_loss: Floats
     """Shape (R, n); R is 0 without resamples."""
     weights: Floats
-    """Shape (R, n)."""
+    """How often a row counts in each resample, times its base weight, shape (R, n)."""
     measured: dict[str, Floats]
     """Log variables of the measured rows behind the law, on which objective and scatter are taken."""
     measured_loss: Floats
+    measured_weights: Floats
     resampled: Envelope | None
     method: str
 
@@ -65,6 +76,7 @@ def frontier_rows(
     drawn = resample_seeds(cells, resamples, rng) if seeds and resamples else None
     method = "none" if not resamples else "seeds" if seeds else "cells"
     measured, measured_loss = {"compute": log_compute(frontier, axis)}, log_losses(frontier)
+    measured_weights = cell_weights(frontier)
     if has_curves(curves, has_models=has_models):
         resampled = None
         if drawn is not None:
@@ -73,19 +85,22 @@ def frontier_rows(
             resampled = resample_cells(curves, log_losses(cells), resamples, rng)
         covered = lower.is_covered[0]
         nothing = np.zeros((0, int(covered.sum())))
+        base_weights = envelope_weights(cells, curves, lower)[covered]
         return FrontierRows(
             fitted_on="interpolated envelope",
             log_values={"compute": curves.grid[covered]},
             log_loss=lower.log_loss[0, covered],
+            base_weights=base_weights,
             drawn_loss=nothing if resampled is None else resampled.log_loss[:, covered],
-            weights=nothing if resampled is None else resampled.is_covered[:, covered].astype(np.float64),
+            weights=nothing if resampled is None else resampled.is_covered[:, covered] * base_weights,
             measured=measured,
             measured_loss=measured_loss,
+            measured_weights=measured_weights,
             resampled=resampled,
             method=method,
         )
     order = np.argsort(log_compute(cells, axis), kind="stable")
-    base = log_losses(cells)[order]
+    base, base_weights = log_losses(cells)[order], cell_weights(cells)[order]
     if is_one_curve:
         weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
         log_x = log_compute(cells, axis)[order]
@@ -93,10 +108,12 @@ def frontier_rows(
             fitted_on="every run",
             log_values={"compute": log_x},
             log_loss=base,
+            base_weights=base_weights,
             drawn_loss=np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order],
-            weights=weights,
+            weights=weights * base_weights,
             measured={"compute": log_x},
             measured_loss=base,
+            measured_weights=base_weights,
             resampled=None,
             method=method,
         )
@@ -106,10 +123,12 @@ def frontier_rows(
         fitted_on="measured frontier",
         log_values={"compute": log_compute(cells, axis)[order]},
         log_loss=np.where(frontier_weights(base[None], np.ones((1, len(cells))))[0] > 0, base, np.nan),
+        base_weights=base_weights,
         drawn_loss=drawn_loss,
-        weights=frontier_weights(drawn_loss, weights),
+        weights=frontier_weights(drawn_loss, weights) * base_weights,
         measured=measured,
         measured_loss=measured_loss,
+        measured_weights=measured_weights,
         resampled=None,
         method=method,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.frontier import cell_weights
 from analysis.estimators.line import Line, line_through
 from analysis.estimators.smooth_valley import LEAST_SIZES, Smoother, Valley, choose_smoother, minimum_of
 from analysis.laws import Floats
@@ -125,6 +126,7 @@ def fit_isoflop(cells: Sequence[Cell], *, rng: np.random.Generator, losses: Floa
         Valley(
             log_params=np.log(np.array([cell.params for cell in group], dtype=np.float64)),
             log_loss=np.array([taken[id(cell)] - slope * (math.log(cell.flops or 1.0) - log_flops) for cell in group]),
+            weights=cell_weights(group),
         ).near_minimum()
         for log_flops, group in groups
     ]

@@ -45,10 +45,13 @@ def fit_rate_law(cells: Sequence[Cell], *, level: float = LEVEL) -> RateLaw | No
         [np.ones(len(inner)), np.log([c.params or 1.0 for c in inner]), np.log([data_of(c) or 1.0 for c in inner])],
         axis=1,
     )
-    centre = design[:, 1:].mean(axis=0)
+    weights = np.array([cell.weight for cell in inner])
+    centre = np.average(design[:, 1:], axis=0, weights=weights)
     design[:, 1:] -= centre
     if np.linalg.svd(design, compute_uv=False)[-1] < 0.1 * math.sqrt(len(inner)):
         return None
+    # A deviation counts by the square root of its weight.
+    design, rate = design * np.sqrt(weights)[:, None], rate * np.sqrt(weights)
     theta = np.linalg.lstsq(design, rate, rcond=None)[0]
     freedom = len(inner) - 3
     variance = float(((rate - design @ theta) ** 2).sum()) / freedom

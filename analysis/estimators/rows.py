@@ -27,6 +27,8 @@ class Rows:
     log_compute: Floats
     owner: np.ndarray
     """Index of the cell that each row belongs to: rows of one cell are resampled together."""
+    weights: Floats
+    """How much each row counts, (n,): 1, or less where the run is tainted."""
 
     @property
     def count(self) -> int:
@@ -41,31 +43,34 @@ class Rows:
             log_loss=self.log_loss[chosen],
             log_compute=self.log_compute[chosen],
             owner=self.owner[chosen],
+            weights=self.weights[chosen],
         )
 
     def fit(self, law: Law, *, delta: float | None, priors: tuple[Prior, ...] = ()) -> FitBatch:
         """Returns the best fit of a law as a batch of one."""
-        return fit_law(law, self.log_values, self.log_loss, delta=delta, priors=priors)
+        return fit_law(law, self.log_values, self.log_loss, delta=delta, priors=priors, weights=self.weights)
 
     def design(self, law: Law, *, delta: float | None, priors: tuple[Prior, ...] = ()) -> Design:
         """Returns the solver's view of the rows."""
         return design_of(law, self.log_values, delta=delta, priors=priors)
 
 
-def compute_rows(log_compute: Floats, log_loss: Floats) -> Rows:
-    """Returns rows of a law of compute alone."""
+def compute_rows(log_compute: Floats, log_loss: Floats, weights: Floats | None = None) -> Rows:
+    """Returns rows of a law of compute alone, all of weight 1 unless another is given."""
     return Rows(
         log_values={"compute": log_compute},
         log_loss=log_loss,
         log_compute=log_compute,
         owner=np.arange(len(log_loss)),
+        weights=np.ones(len(log_loss)) if weights is None else weights,
     )
 
 
 def surface_rows(cells: Sequence[Cell], axis: str, law: Law) -> Rows:
     """Returns every run at its cell's best rate, as given; cells without params or data are left out."""
     wanted = sorted((cell for cell in cells if cell.params and data_of(cell)), key=lambda cell: cell.place)
-    owner = np.array([i for i, cell in enumerate(wanted) for _ in cell.best.losses], dtype=np.intp)
+    owner = np.array([i for i, cell in enumerate(wanted) for _ in cell.best.weighted_losses], dtype=np.intp)
+    runs = np.array([run for cell in wanted for run in cell.best.weighted_losses], dtype=np.float64).reshape(-1, 2)
     log_n = np.log(np.array([cell.params or math.nan for cell in wanted]))[owner]
     log_d = np.log(np.array([data_of(cell) or math.nan for cell in wanted]))[owner]
     unique = np.log(np.array([_unique(cell) for cell in wanted]))[owner]
@@ -77,9 +82,10 @@ def surface_rows(cells: Sequence[Cell], axis: str, law: Law) -> Rows:
             "six_data_squared": math.log(6.0) + 2 * log_d,
             "unique_data": np.minimum(unique, log_d),
         },
-        log_loss=np.log(np.array([loss for cell in wanted for loss in cell.best.losses], dtype=np.float64)),
+        log_loss=np.log(runs[:, 0]),
         log_compute=np.log(np.array([cell.compute(axis) or math.nan for cell in wanted]))[owner],
         owner=owner,
+        weights=runs[:, 1],
     )
     return with_useful_params(rows) if "useful_params" in law.variables else rows
 
@@ -106,12 +112,13 @@ def _settled(rows: Rows) -> tuple[float, Rows]:
     """Returns the least objective of the rounds, and the rows with the U_N that gave it."""
     fitted = rows.fit(REPEATED, delta=_DELTA)
     least, kept = float(fitted.objective[0]), rows
-    ones = np.ones((1, rows.count))
     for _ in range(_ROUNDS):
         moved = _useful(rows, fitted, REPEATED)
         change = float(np.abs(moved.log_values["useful_params"] - rows.log_values["useful_params"]).max())
         rows = moved
-        fitted = fit_many(REPEATED, rows.log_values, rows.log_loss[None], ones, start=fitted, delta=_DELTA)
+        fitted = fit_many(
+            REPEATED, rows.log_values, rows.log_loss[None], rows.weights[None], start=fitted, delta=_DELTA
+        )
         if fitted.objective[0] <= least:
             least, kept = float(fitted.objective[0]), rows
         if change < _SETTLED:

@@ -37,6 +37,8 @@ class Valley:
     log_params: Floats
     """Rising, all different, shape (n,)."""
     log_loss: Floats
+    weights: Floats
+    """How much each run counts, shape (n,): 1, or less where it is tainted."""
 
     @property
     def has_interior_minimum(self) -> bool:
@@ -52,7 +54,8 @@ class Valley:
         best = int(np.argmin(self.log_loss))
         left = int(np.max(np.flatnonzero(high[:best]), initial=-1)) + 1
         right = best + int(np.min(np.flatnonzero(high[best:]), initial=len(high) - best))
-        return Valley(log_params=self.log_params[left:right], log_loss=self.log_loss[left:right])
+        near = slice(left, right)
+        return Valley(log_params=self.log_params[near], log_loss=self.log_loss[near], weights=self.weights[near])
 
     @property
     def offset(self) -> float:
@@ -86,10 +89,14 @@ def _score(valleys: Sequence[Valley], stiffness: float | None) -> tuple[float, f
     shrunk: list[Floats] = []
     for valley in valleys:
         x = valley.log_params - valley.offset
-        hat = _hat(x, x, stiffness)
+        hat = _hat(x, x, stiffness, valley.weights)
         lever = np.diag(hat)
         residual = valley.log_loss - hat @ valley.log_loss
-        squares, freedom, rows = squares + float(residual @ residual), freedom + float((1 - lever).sum()), rows + len(x)
+        squares, freedom, rows = (
+            squares + float(valley.weights @ residual**2),
+            freedom + float((1 - lever).sum()),
+            rows + len(x),
+        )
         left_out = residual / np.maximum(1.0 - lever, 1e-9)
         judged = (np.abs(x) <= np.sort(np.abs(x))[min(_JUDGED, len(x)) - 1]) & (lever < 1.0 - 1e-6)
         errors.append(np.abs(left_out[judged]))
@@ -115,12 +122,12 @@ def minimum_of(
     ends = (float(valley.log_params[0]), float(valley.log_params[-1]))
     grid: Floats = np.asarray(np.linspace(*ends, _GRID), dtype=np.float64) - valley.offset
     x = valley.log_params - valley.offset
-    on_grid, on_rows = _hat(x, grid, smoother.stiffness), _hat(x, x, smoother.stiffness)
+    on_grid, on_rows = (_hat(x, at, smoother.stiffness, valley.weights) for at in (grid, x))
     curve = on_grid @ valley.log_loss
     place = int(np.argmin(curve))
     if not 0 < place < _GRID - 1:
         return None
-    noise = smoother.noise_sd * rng.standard_normal((draws, len(x)))
+    noise = smoother.noise_sd / np.sqrt(valley.weights) * rng.standard_normal((draws, len(x)))
     drawn = (on_rows @ valley.log_loss + noise) @ on_grid.T
     least = _vertex(grid, curve[None], np.array([place]))[0]
     places = np.argmin(drawn, axis=1)
@@ -131,7 +138,7 @@ def minimum_of(
 def curve_of(valley: Valley, smoother: Smoother, log_params: Floats) -> Floats:
     """Returns the curve's log loss at some log sizes."""
     x = valley.log_params - valley.offset
-    return _hat(x, log_params - valley.offset, smoother.stiffness) @ valley.log_loss
+    return _hat(x, log_params - valley.offset, smoother.stiffness, valley.weights) @ valley.log_loss
 
 
 def _vertex(grid: Floats, curves: Floats, places: np.ndarray) -> Floats:
@@ -145,15 +152,16 @@ def _vertex(grid: Floats, curves: Floats, places: np.ndarray) -> Floats:
     return np.where((places > 0) & (places < len(grid) - 1), exact, grid[places])
 
 
-def _hat(x: Floats, at: Floats, stiffness: float | None) -> Floats:
-    """Returns the matrix (at, x) that turns losses at `x` into the curve at `at`."""
+def _hat(x: Floats, at: Floats, stiffness: float | None, weights: Floats) -> Floats:
+    """Returns the matrix (at, x) that turns losses at `x`, each of a weight, into the curve at `at`."""
     drift, drift_at = np.vander(x, 3), np.vander(at, 3)
     if stiffness is None or len(x) < _LEAST_FOR_SPLINE:
-        return drift_at @ np.linalg.pinv(drift)
+        root = np.sqrt(weights)
+        return drift_at @ np.linalg.pinv(drift * root[:, None]) * root
     # -|r|^5 is conditionally positive definite of order 3.
     rows = len(x)
     system = np.zeros((rows + 3, rows + 3))
-    system[:rows, :rows] = -(np.abs(x[:, None] - x) ** 5) + stiffness * np.eye(rows)
+    system[:rows, :rows] = -(np.abs(x[:, None] - x) ** 5) + stiffness * np.diag(1 / weights)
     system[:rows, rows:], system[rows:, :rows] = drift, drift.T
     solved = np.linalg.pinv(system) if np.linalg.cond(system) > 1e14 else np.linalg.inv(system)
     return np.hstack([-(np.abs(at[:, None] - x) ** 5), drift_at]) @ solved[:, :rows]

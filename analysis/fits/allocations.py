@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis.estimators.allocation import Price, Surface
 from analysis.estimators.best_rate import Cell
+from analysis.estimators.frontier import envelope_weights
 from analysis.estimators.isoflop import IsoFlopFit, isoflop_groups
 from analysis.estimators.line import Line
 from analysis.fits.frontier_fit import Frontier
@@ -69,17 +70,17 @@ def _from_envelope(frontier: Frontier) -> AllocationEstimate:
             "add sizes, or runs of more budgets",
         )  # fmt: skip
     x, log_sizes = frontier.curves.grid, np.log(sizes)
-    slope = _slopes(x, log_sizes, winner[None])[0]
+    slope = _slopes(x, log_sizes, winner[None], envelope_weights(frontier.cells, frontier.curves, frontier.lower))[0]
     remark = "steps of discrete sizes, not a continuous optimum: resamples do not know how far off"
     return _estimate("envelope", float(slope), None, None, len(usable), remark)
 
 
-def _slopes(x: Floats, log_sizes: Floats, winner: np.ndarray) -> Floats:
+def _slopes(x: Floats, log_sizes: Floats, winner: np.ndarray, weights: Floats) -> Floats:
     """Returns the least-squares slope of log size on log compute for each row of winners (R, grid)."""
     seen = winner >= 0
     y = np.where(seen, log_sizes[np.maximum(winner, 0)], 0.0)
     seen &= np.isfinite(y)
-    y, weight = np.where(seen, y, 0.0), seen.astype(np.float64)
+    y, weight = np.where(seen, y, 0.0), seen * weights
     total = np.maximum(weight.sum(axis=1), 1e-300)
     mean_x, mean_y = weight @ x / total, (weight * y).sum(axis=1) / total
     spread = weight @ x**2 / total - mean_x**2

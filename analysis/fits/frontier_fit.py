@@ -13,6 +13,7 @@ from analysis.estimators.frontier import (
     Envelope,
     curves_of,
     envelope,
+    envelope_weights,
     log_compute,
     log_losses,
     measured_frontier,
@@ -70,8 +71,8 @@ class Frontier:
         """Returns the rows that a law is fitted to, and the measured frontier that it is asked to predict."""
         found = self.rows(0, np.random.default_rng(0))
         used = np.isfinite(found.log_loss)
-        fitted = compute_rows(found.log_values["compute"][used], found.log_loss[used])
-        return fitted, compute_rows(found.measured["compute"], found.measured_loss)
+        fitted = compute_rows(found.log_values["compute"][used], found.log_loss[used], found.base_weights[used])
+        return fitted, compute_rows(found.measured["compute"], found.measured_loss, found.measured_weights)
 
 
 def fit_frontier(law: Law, frontier: Frontier, rows: FrontierRows, options: FitOptions) -> Fit:
@@ -83,7 +84,8 @@ def fit_frontier(law: Law, frontier: Frontier, rows: FrontierRows, options: FitO
     delta, axis = options.huber, frontier.axis
     used = np.isfinite(rows.log_loss)
     design = {name: x[used] for name, x in rows.log_values.items()}
-    best = fit_law(law, design, rows.log_loss[used], delta=delta, priors=options.priors)
+    weights = rows.base_weights[used]
+    best = fit_law(law, design, rows.log_loss[used], delta=delta, priors=options.priors, weights=weights)
     if not best.converged[0]:
         raise not_converged(law, int(used.sum()))
     drawn = fit_many(
@@ -108,7 +110,7 @@ def fit_frontier(law: Law, frontier: Frontier, rows: FrontierRows, options: FitO
         shrink=1.0,
         rivals=_rivals(law, rows, used, delta, values, draws),
         n_points=len(rows.measured_loss),
-        objective=float(huber(residual, options.huber or HUBER_DELTA).sum()),
+        objective=float(huber(residual, options.huber or HUBER_DELTA) @ rows.measured_weights),
         huber_delta=options.huber or HUBER_DELTA,
         is_least_squares=delta is None,
         r2=correlation_squared(log_compute(frontier.measured, axis), log_losses(frontier.measured)),
@@ -146,7 +148,8 @@ def _rivals(
     for other in _RIVALS:
         if other.name == law.name or len(rows.measured_loss) < len(other.parameters) + 2:
             continue
-        best = fit_law(other, {n: x[used] for n, x in rows.log_values.items()}, rows.log_loss[used], delta=delta)
+        design = {name: x[used] for name, x in rows.log_values.items()}
+        best = fit_law(other, design, rows.log_loss[used], delta=delta, weights=rows.base_weights[used])
         if not best.converged[0]:
             continue
         drawn = fit_many(other, rows.log_values, rows.drawn_loss[some], rows.weights[some], start=best, delta=delta)
@@ -171,7 +174,7 @@ def _scatter(law: Law, values: dict[str, float], rows: FrontierRows, used: np.nd
     residual = law.log_loss(values, design) - rows.log_loss[used]
     count = len(rows.measured_loss)
     freedom = max(1, count - len(law.parameters))
-    about_law = math.sqrt(float((residual**2).mean()) * count / freedom)
+    about_law = math.sqrt(float(np.average(residual**2, weights=rows.base_weights[used])) * count / freedom)
     return max(about_law, seed_noise(cells).relative_sd or 0.0)
 
 
@@ -189,5 +192,6 @@ def _in_flops(cells: Sequence[Cell]) -> tuple[float, float] | None:
     curves = curves_of(cells, "flops")
     lower = envelope(curves, log_losses(cells)[None])
     covered = lower.is_covered[0]
-    fit = fit_law(POWER, {"compute": curves.grid[covered]}, lower.log_loss[0, covered], delta=None)
+    weights = envelope_weights(cells, curves, lower)[covered]
+    fit = fit_law(POWER, {"compute": curves.grid[covered]}, lower.log_loss[0, covered], delta=None, weights=weights)
     return float(fit.parameters["a"][0]), float(fit.parameters["b"][0])

@@ -43,7 +43,7 @@ def fit_surface(law: Law, rows: Rows, cells: Sequence[Cell], axis: str, options:
     residual = law.log_loss(values, rows.log_values) - rows.log_loss
     drawn, spread, failed, methods, count = _draws(law, rows, best, options, delta)
     frontier = measured_frontier(cells, axis)
-    squares, _ = score_moments(residual, np.ones(rows.count), None, parameters=len(law.parameters))
+    squares, _ = score_moments(residual, rows.weights, None, parameters=len(law.parameters))
     return Fit(
         law=law,
         axis=axis,
@@ -57,7 +57,7 @@ def fit_surface(law: Law, rows: Rows, cells: Sequence[Cell], axis: str, options:
         shrink=_shrink(law, rows),
         rivals=(),
         n_points=rows.count,
-        objective=float(huber(residual, delta).sum()),
+        objective=float(huber(residual, delta) @ rows.weights),
         huber_delta=delta,
         is_least_squares=False,
         r2=correlation_squared(log_compute(frontier, axis), log_losses(frontier)),
@@ -114,12 +114,12 @@ def _draws(
     if rows.count > _LINEARISED_ABOVE:
         design = rows.design(law, delta=delta)
         theta = design.inward({name: value[:1] for name, value in best.parameters.items()})[0]
-        spread = covariance(design, theta, rows.log_loss, np.ones(rows.count))
+        spread = covariance(design, theta, rows.log_loss, rows.weights)
         drawn = draws_about(design, theta, spread, options.resamples, rng)
         return drawn, drawn, 0, ("linearised", "linearised"), options.resamples
     count = min(options.resamples, max(200, _MOST_ELEMENTS // rows.count))
     cells = int(rows.owner.max()) + 1
-    weights = published_weights(cells, count)[:, rows.owner]
+    weights = published_weights(cells, count)[:, rows.owner] * rows.weights
     enough = (weights > 0).sum(axis=1) > len(law.parameters)
     fitted = fit_many(
         law, rows.log_values, rows.log_loss[None], weights, start=best, delta=delta, priors=options.priors
@@ -129,8 +129,7 @@ def _draws(
         return _centred(law, rows, best, by_case, delta), by_case, failed, ("cells", "cells"), count
     values = {name: float(value[0]) for name, value in best.parameters.items()}
     losses = residual_losses(law.log_loss(values, rows.log_values), rows.log_loss, len(law.parameters), count, rng)
-    ones = np.ones((1, rows.count))
-    fitted = fit_many(law, rows.log_values, losses, ones, start=best, delta=delta, priors=options.priors)
+    fitted = fit_many(law, rows.log_values, losses, rows.weights[None], start=best, delta=delta, priors=options.priors)
     by_residual, failed = _valid(fitted, np.ones(count, dtype=bool))
     return by_residual, by_case, failed, ("residuals", "cells"), count
 

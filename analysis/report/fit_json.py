@@ -10,6 +10,7 @@ from analysis.estimators.best_rate import Cell
 from analysis.refusal import Refusal
 from analysis.report.trust_json import allocation_json, isoflop_json, target_json, trust_json
 from analysis.result import Crossing, Fit, Pick, ScalingFit
+from analysis.tables.costs import cost_ratios
 from analysis.tables.points import SetAside
 
 _DRAWS_KEPT = 500
@@ -48,6 +49,12 @@ def to_json(result: ScalingFit) -> dict[str, Any]:
             "trust": trust_json(result.trust),
             "best_peak_lr_law": None if result.rate_law is None else vars(result.rate_law),
             "downstream": None if result.downstream is None else vars(result.downstream),
+            "tainted": {
+                "runs": result.points.tainted,
+                "weight": result.points.tainted_weight,
+                "reasons": [{"reason": item.reason, "count": item.count} for item in result.points.taints],
+            },
+            "costs": _costs_json(result),
             "columns": dict(result.points.columns),
             "derived": list(result.points.derived),
             "set_aside": set_aside_json(result.points.set_aside),
@@ -136,7 +143,25 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "batch_images": cell.best.batch_images,
         "params": cell.params,
         "tokens": cell.tokens,
+        "weight": cell.weight,
+        "tainted": cell.is_tainted,
     }
+
+
+def _costs_json(result: ScalingFit) -> list[dict[str, Any]]:
+    costs = result.points.costs
+    ratios = cost_ratios(costs, is_relative=result.flops_per_core_hour is not None)
+    return [
+        {
+            "model": row.model,
+            "runs": row.runs,
+            "predicted_core_hours": row.predicted_core_hours,
+            "billed_core_hours": row.billed_core_hours,
+            "ratio": ratio,
+            **{f"{part}_share": share for part, share in row.shares.items()},
+        }
+        for row, ratio in zip(costs, ratios, strict=True)
+    ]
 
 
 def _rate_json(cell: Cell) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def loss_figure(result: ScalingFit) -> "Figure | None":
         _draw_curves(axes, result)
     else:
         _draw_cloud(axes, result)
+    tainted = [cell for cell in result.cells if cell.weight < 1]
+    axes.scatter(*_places(result, tainted), s=70, marker="x", c=INK, linewidths=1.0, zorder=5)
     draw_law(axes, result, line)
     axes.text(
         0.025, 0.03, law_text(result), transform=axes.transAxes, va="bottom", ha="left", fontsize=POWER_POINTS,
@@ -222,6 +224,8 @@ def _footer(result: ScalingFit, line: LawLine | None) -> str:
             marks.append("bars: sd over seeds")
     if _is_named(result):
         marks.append("broad band: best model's interpolated curve")
+    if any(cell.weight < 1 for cell in result.cells):
+        marks.append("×: tainted runs only")
     if line is not None:
         marks += [f"grey: {result.fit.level:.0%} interval of the law"] if line.low is not None else []
         marks += [f"◇ pick, {result.fit.level:.0%} interval of a run"] if drawn_picks(result) else []

@@ -11,10 +11,21 @@ from rich.text import Text
 from analysis.estimators.rate_law import RateLaw
 from analysis.report.trust_text import allocation_table, trust_tables
 from analysis.result import Pick, ScalingFit
+from analysis.tables.costs import cost_ratios
 from sweeps.budget import format_core_hours
 
 WIDTH = 100
 _FRONTIER_ROWS = 24
+_TAINTED = " ?"
+"""After a loss that only tainted runs say, beside others that untainted ones do."""
+_PARTS_IN_WORDS = {
+    "compile": "compile",
+    "input_wait": "input",
+    "step": "steps",
+    "evaluation": "eval",
+    "checkpoint": "save",
+    "lost": "lost",
+}
 
 _METHODS = {
     "seeds": "seeds drawn anew within cells, rates and frontier chosen again",
@@ -34,7 +45,7 @@ def print_report(result: ScalingFit, written: Sequence[Path] = (), *, console: C
         console.print(Text(line, style="dim"))
     tables = (
         picks_table(result), targets_table(result), allocation_table(result), hand_over_table(result),
-        *trust_tables(result), frontier_table(result),
+        *trust_tables(result), frontier_table(result), cost_table(result),
     )  # fmt: skip
     for table in tables:
         if table is not None:
@@ -200,7 +211,7 @@ def frontier_table(result: ScalingFit) -> Table:
             cell.model,
             _number(cell.epochs, 3),
             rate,
-            f"{cell.loss:.4f}",
+            f"{cell.loss:.4f}{_TAINTED if cell.weight < 1 else ''}",
             "-" if cell.seed_sd is None else f"{cell.seed_sd:.4f}",
             str(len(cell.best.losses)),
             "-" if cell.flops is None else f"{cell.flops:.3g}",
@@ -208,9 +219,31 @@ def frontier_table(result: ScalingFit) -> Table:
     return table
 
 
+def cost_table(result: ScalingFit) -> Table | None:
+    """Returns predicted against billed core-hours by model; None where no run kept a clock.
+
+    In a scale model core-hours are FLOPs by another name, those billed are the machine's own: only the models' shares
+    can be compared, so that all of them together have the ratio 1.
+    """
+    costs, scale = result.points.costs, result.flops_per_core_hour
+    if not costs:
+        return None
+    units = f"predicted at {scale:.3g} FLOPs, billed in this machine's: ratio of shares" if scale else "as priced"
+    table = _table(f"core-hours predicted and billed ({units})")
+    for heading in ("model", "runs", "predicted", "billed", "ratio", *_PARTS_IN_WORDS.values()):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row, ratio in zip(costs, cost_ratios(costs, is_relative=scale is not None), strict=True):
+        hours = (f"{row.predicted_core_hours:.4g}", f"{row.billed_core_hours:.3g}")
+        shares = (f"{row.shares[part]:.1%}" for part in _PARTS_IN_WORDS)
+        table.add_row(row.model, str(row.runs), *hours, _number(ratio, 3), *shares)
+    return table
+
+
 def closing_lines(result: ScalingFit, written: Sequence[Path]) -> list[Text]:
     """Returns the lines below the tables: what was set aside, warnings, and where the files are."""
     lines: list[Text] = []
+    if any(cell.weight < 1 for cell in result.frontier[-_FRONTIER_ROWS:]):
+        lines.append(Text(f"{_TAINTED.strip()}: of tainted runs only"))
     if result.points.set_aside:
         total = sum(item.count for item in result.points.set_aside)
         parts = ", ".join(f"{item.count} {item.reason}" for item in result.points.set_aside)

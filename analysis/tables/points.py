@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from analysis.tables.costs import ModelCost, costs_of
 from sweeps.record import RunRecord, Status
 from sweeps.shape import Shape
 from sweeps.trial import Trial
 
+TAINTED_WEIGHT = 0.25
+"""Of a tainted run in a fit: the standard deviation of its loss counts as twice that of the others."""
 NAME_CHARACTERS = 80
 """Longest name of a curve: what a line of a report and a legend can hold."""
 
@@ -43,6 +46,8 @@ class Point:
     """Standard deviation of the noise of `loss`, in its unit."""
     isoflop: float | None = None
     """Nominal compute budget that the run was made for [FLOPs]."""
+    taint: str | None = None
+    """What is known to be wrong with the run; None where nothing is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +88,29 @@ class PointSet:
     budgets_core_hours: tuple[float, ...] = ()
     """The budgets that the runs were launched for."""
     code_versions: tuple[str, ...] = ()
-    tainted: int = 0
-    """Points with something known to be wrong."""
+    costs: tuple[ModelCost, ...] = ()
+    """What runs were predicted to cost, and did, by model; empty where no trainer kept a clock."""
     derived: tuple[str, ...] = ()
     """Kinds (params, tokens, flops) that were computed for at least one row from the rule C = 6 N D."""
     columns: tuple[tuple[str, str], ...] = ()
     """The kinds that were read from a table, each with its column."""
     data_unit: str = "tokens"
     """What `tokens` counts: tokens | images | epochs."""
+
+    @property
+    def taints(self) -> tuple[SetAside, ...]:
+        """How many points have something known to be wrong, by what it is, most frequent first."""
+        return count_reasons(Counter(point.taint for point in self.points if point.taint is not None))
+
+    @property
+    def tainted(self) -> int:
+        """How many points have something known to be wrong."""
+        return sum(item.count for item in self.taints)
+
+    @property
+    def tainted_weight(self) -> float:
+        """How much a tainted point counts in a fit: as much as any other where there is none to prefer."""
+        return TAINTED_WEIGHT if self.tainted < len(self.points) else 1.0
 
 
 _STATUS_REASONS = {
@@ -124,7 +144,7 @@ def points_from_records(
     aside: Counter[str] = Counter()
     bounds: dict[Status, set[UnstableRate]] = {Status.DIVERGED: set(), Status.STOPPED: set()}
     seen: set[Trial] = set()
-    tainted = 0
+    used: list[RunRecord] = []
     for record in records:
         trial = record.trial
         if trial in seen:
@@ -149,7 +169,7 @@ def points_from_records(
         if reason:
             aside[reason] += 1
             continue
-        tainted += record.tainted
+        used.append(record)
         points.append(_point_of(record))
     return PointSet(
         points=tuple(points),
@@ -160,7 +180,7 @@ def points_from_records(
         source=source,
         budgets_core_hours=tuple(sorted({r.budget_core_hours for r in own if r.budget_core_hours})),
         code_versions=tuple(sorted({r.code_version for r in own})),
-        tainted=tainted,
+        costs=costs_of(used),
         data_unit="images",
     )
 
@@ -198,6 +218,7 @@ def _point_of(record: RunRecord) -> Point:
         batch_images=trial.batch_images,
         peak_lr=trial.peak_lr,
         seed=trial.seed,
+        taint=record.taint,
     )
 
 

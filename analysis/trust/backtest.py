@@ -129,12 +129,11 @@ def _predict(
     design = rows.design(law, delta=delta, priors=priors)
     free = len(law.parameters) - int(design.pinned.sum())
     theta = design.inward({name: values[:1] for name, values in fitted.parameters.items()})
-    ones = np.ones(rows.count)
-    spread = covariance(design, theta[0], rows.log_loss, ones)
+    spread = covariance(design, theta[0], rows.log_loss, rows.weights)
     own = replace(design, log_values={name: measured.log_values[name] for name in law.variables})
     residual = own.residuals(theta, measured.log_loss)[0]
     freedom = max(1, measured.count - free)
-    noise = score_moments(residual, np.ones(measured.count), None, parameters=free)[0]
+    noise = score_moments(residual, measured.weights, None, parameters=free)[0]
     spread = spread * rows.count / measured.count
     elsewhere = replace(design, log_values={name: later.log_values[name] for name in law.variables})
     slopes = elsewhere.slopes(theta)[0]

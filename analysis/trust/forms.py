@@ -61,7 +61,7 @@ def score_forms(
                 name=law.name if has_floor else f"{law.name}, E = 0",
                 formula=law.formula if has_floor else law.formula.replace("E + ", ""),
                 free_parameters=free,
-                aicc=_aicc(residual, free, measured.count, delta),
+                aicc=_aicc(residual, rows.weights, free, measured.count, delta),
                 weight=None,
                 held_out_rms=None,
                 held_out_predictions=0,
@@ -104,15 +104,15 @@ def _candidates(fitted: Law, *, has_repeats: bool) -> list[tuple[Law, bool]]:
     return [*forms, (REPEATED, True)] if has_repeats else forms
 
 
-def _aicc(residual: np.ndarray, free: int, count: int, delta: float | None) -> float | None:
+def _aicc(residual: np.ndarray, weights: np.ndarray, free: int, count: int, delta: float | None) -> float | None:
     """Returns AICc with the scale as a further parameter: normal errors for least squares, Laplace ones for Huber."""
     k = free + 1
     if count <= k + 1:
         return None
     if delta is None:
-        deviance = count * math.log(max(float((residual**2).mean()), 1e-30))
+        deviance = count * math.log(max(float(np.average(residual**2, weights=weights)), 1e-30))
     else:
-        deviance = 2 * count * math.log(max(float(np.abs(residual).mean()), 1e-15))
+        deviance = 2 * count * math.log(max(float(np.average(np.abs(residual), weights=weights)), 1e-15))
     return deviance + 2 * k + 2 * k * (k + 1) / (count - k - 1)
 
 

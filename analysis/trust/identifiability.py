@@ -32,7 +32,7 @@ def identifiability(
     """Returns the design check of a fit."""
     design = rows.design(law, delta=delta, priors=priors)
     theta = design.inward({name: values[:1] for name, values in best.parameters.items()})[0]
-    spread = covariance(design, theta, rows.log_loss, np.ones(rows.count))
+    spread = covariance(design, theta, rows.log_loss, rows.weights)
     sd = np.sqrt(np.diag(spread))
     free = np.flatnonzero(sd > 0)
     correlation = spread[np.ix_(free, free)] / np.outer(sd[free], sd[free])

@@ -37,10 +37,9 @@ def profiles(
     """Returns the profile curve of every free parameter."""
     design = rows.design(law, delta=delta, priors=priors)
     theta = design.inward({name: values[:1] for name, values in best.parameters.items()})[0]
-    ones = np.ones(rows.count)
-    spread = covariance(design, theta, rows.log_loss, ones)
+    spread = covariance(design, theta, rows.log_loss, rows.weights)
     residual = design.residuals(theta[None], rows.log_loss)[0]
-    squares, bend = score_moments(residual, ones, delta, parameters=len(theta))
+    squares, bend = score_moments(residual, rows.weights, delta, parameters=len(theta))
     unit = squares / bend
     critical = t_quantile((1 + level) / 2, max(1, rows.count - len(theta))) ** 2
     pinned = {prior.parameter for prior in priors if prior.sd == 0}
@@ -78,14 +77,14 @@ def _walk(
     unit: float,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """Returns values on one side of the estimate and the rise there, each fit started from the one before."""
-    here, ones = best, np.ones((1, rows.count))
+    here, weights = best, rows.weights[None]
     values: list[float] = []
     rise: list[float] = []
     for i in range(1, _STEPS + 1):
         middle = float(best.parameters[name][0])
         value = middle + i * step if name in law.exponents else middle * float(np.exp(i * step))
         held = (*(p for p in priors if p.parameter != name), Prior(parameter=name, value=value))
-        here = fit_many(law, rows.log_values, rows.log_loss[None], ones, start=here, delta=delta, priors=held)
+        here = fit_many(law, rows.log_values, rows.log_loss[None], weights, start=here, delta=delta, priors=held)
         values.append(value)
         rise.append(2.0 * max(0.0, float(here.objective[0] - best.objective[0])) / unit)
     return np.array(values), np.array(rise)

@@ -10,7 +10,7 @@ from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Moved, O
 from sweeps.canonical import from_jsonable, to_jsonable
 from sweeps.compute import ComputeSpec
 from tracking.paths import ProjectPaths
-from tracking.record_json import dump_line, outcome_from, progress_from
+from tracking.record_json import dump_line, outcome_fields, outcome_from, progress_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,11 @@ def decode_task(line: str) -> Task:
 
 def encode_event(event: Message) -> str:
     """Returns the event as one line of JSON."""
-    return dump_line({"kind": type(event).__name__, **to_jsonable(event)})
+    if isinstance(event, Ended):
+        fields: dict[str, Any] = {"trial_id": event.trial_id, "outcome": outcome_fields(event.outcome)}
+    else:
+        fields = to_jsonable(event)
+    return dump_line({"kind": type(event).__name__, **fields})
 
 
 def decode_event(line: str) -> Message:

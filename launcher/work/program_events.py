@@ -83,7 +83,7 @@ def read_event(line: str) -> ProgramEvent:
         raise ValueError(f"{', '.join(missing)} is missing; {_allowed()}")
     told = {key: value for key, value in fields.items() if key not in ("event", "sampling") and value is not None}
     numbers = {key: _number(key, value) for key, value in told.items()}
-    sampling = _certificate(fields.get("sampling") or [])
+    sampling = () if fields.get("sampling") is None else _certificate(fields["sampling"])
     return ProgramEvent(event=str(fields["event"]), sampling=sampling, **cast(dict[str, Any], numbers))
 
 

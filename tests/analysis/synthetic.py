@@ -13,6 +13,7 @@ from analysis.estimators.rows import Rows, compute_rows, surface_rows
 from analysis.laws import LAWS, SURFACE
 from analysis.tables.points import Point, PointSet, points_from_records
 from analysis.tables.table_file import points_from_table
+from sweeps.certificate import faultless
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, RunRecord, Status
@@ -85,6 +86,7 @@ def record(
         train_loss=loss,
         wall_s=1.0,
         compile_s=0.0,
+        certificate=faultless(images=trial.images, images_per_epoch=_DATA.images_per_epoch),
     )
     return RunRecord(
         trial=trial,

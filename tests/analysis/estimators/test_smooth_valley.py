@@ -10,7 +10,7 @@ X = np.linspace(13.0, 19.0, 11)
 
 def valley(log_loss: np.ndarray, x: np.ndarray = X) -> Valley:
     """A valley over the sizes X."""
-    return Valley(log_params=x, log_loss=log_loss)
+    return Valley(log_params=x, log_loss=log_loss, weights=np.ones(len(x)))
 
 
 def parabola(at: float, bend: float = 0.02, x: np.ndarray = X) -> np.ndarray:

@@ -13,7 +13,8 @@ from launcher.contract.wire import (
     encode_order,
     encode_task,
 )
-from sweeps.record import Outcome, Progress, Status
+from sweeps.certificate import faultless
+from sweeps.record import CostClock, Outcome, Progress, Status
 from tracking.paths import ProjectPaths
 
 OUTCOME = Outcome(
@@ -25,6 +26,12 @@ OUTCOME = Outcome(
     wall_s=1.0,
     compile_s=2.0,
     error="Traceback\n  'ü' \"q\"\n",
+    val_error=0.1 + 0.7,
+    clock=CostClock(step_s=1 / 3),
+    certificate=faultless(images=250, images_per_epoch=100),
+    corrupt_images=1,
+    cores=8,
+    peak_memory_bytes=2**33,
 )
 EVENTS: tuple[Event | Ready, ...] = (
     Ready(device="cpu"),

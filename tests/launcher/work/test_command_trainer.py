@@ -24,6 +24,7 @@ from launcher.work.desk import Desk
 from launcher.work.program_events import EVENTS, read_event
 from sweeps.budget import Budget
 from sweeps.canonical import to_jsonable
+from sweeps.certificate import EpochSamples, fault
 from sweeps.errors import StudyError
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status
@@ -142,6 +143,33 @@ tell("nothing after the end is read")
     assert printed.out == ""  # there a sweep answers a program with one JSON object
 
 
+def test_what_was_sampled_is_kept(run: Run) -> None:
+    """A certificate is part of the outcome, in either spelling of its digits; without one it is empty."""
+    entry = '{"epoch": 0, "images": 64, "digest": "0123456789ABCDEF"}'
+    outcome = run(f'tell("ended", val_loss=1, sampling=[{entry}])')
+    assert outcome.certificate == (EpochSamples(epoch=0, images=64, digest="0123456789abcdef"),)
+    assert run('tell("ended", val_loss=1)').certificate == ()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        ("{}", "no list"),
+        ("7", "no list"),
+        ('["x"]', "'x' is no epoch"),
+        ('[{"epoch":0,"images":64}]', "is no epoch"),
+        ('[{"epoch":0,"images":64,"digest":"12"}]', "sixteen hexadecimal digits"),
+        ('[{"epoch":0,"images":64,"digest":12}]', "sixteen hexadecimal digits"),
+        ('[{"epoch":-1,"images":64,"digest":"0123456789abcdef"}]', "`epoch` is -1"),
+        ('[{"epoch":0,"images":1.5,"digest":"0123456789abcdef"}]', "`images` is 1.5"),
+    ],
+)
+def test_a_certificate_that_is_none_is_refused(sampling: str, said: str) -> None:
+    """The message says what is wrong with it; a run is not tainted for a slip of the pen."""
+    with pytest.raises(ValueError, match=said):
+        read_event(f'{{"event":"ended","val_loss":1,"sampling":{sampling}}}')
+
+
 def test_missing_numbers_are_missing(run: Run) -> None:
     """A selection loss that was not told is absent; the training loss is then that of the last point."""
     outcome = run('tell("progress", step=4, train_loss=2.0); tell("ended", val_loss=1.5, selection_loss=None)')
@@ -250,7 +278,8 @@ def test_the_examples_are_events(kind: str) -> None:
     """What messages offer as an example is allowed, and so is each key they name."""
     event = read_event(EVENTS[kind].example)
     assert event.event == kind and event.is_finite
-    fields = dict.fromkeys((*EVENTS[kind].required, *EVENTS[kind].optional), 1)
+    fields: dict[str, object] = dict.fromkeys((*EVENTS[kind].required, *EVENTS[kind].optional), 1)
+    fields |= {"sampling": []} if "sampling" in fields else {}
     assert read_event(json.dumps({"event": kind, **fields})).event == kind
 
 
@@ -379,6 +408,8 @@ def test_resume_equals_unbroken(make_tasks: MakeTasks, tmp_path: Path) -> None:
     second: list[Progress] = []
     resumed = example(trial, tmp_path / "broken", second, lambda: False)
     assert resumed.status is Status.FINISHED and second[0].step > first[-1].step
+    told = {"images": trial.images, "images_per_epoch": trial.data.images_per_epoch}
+    assert fault(whole.certificate, **told) is None
     assert resumed.wall_s > stopped.wall_s > 0 and second[0].wall_s > stopped.wall_s
     assert dataclasses.replace(resumed, wall_s=0.0) == dataclasses.replace(whole, wall_s=0.0)
     curves = [[(point.step, point.train_loss) for point in curve] for curve in (first + second, unbroken)]
@@ -576,6 +607,7 @@ def test_a_sweep_with_the_example(
     assert answer["runs"]["finished"] == answer["runs"]["total"] == 6 and answer["law"]
     records = read_records(paths, "small")
     assert len(records) == 6 and {record.status for record in records} == {Status.FINISHED}
+    assert [record.taint for record in records] == [None] * 6
     losses = {(record.trial.model, record.trial.epochs): record.val_loss or 0.0 for record in records}
     for model in ("small", "large"):
         assert losses[model, 2.0] > losses[model, 8.0] > losses[model, 32.0] > 0
