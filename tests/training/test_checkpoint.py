@@ -159,7 +159,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path: Path, load: Lo
 
 
 def test_the_disk_budget_is_kept(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
-    """With room for two and a half the older goes first; with room for one and a half nothing is written, and the newest is kept."""
+    """With room for two and a half the older goes first; with less nothing is written, and the newest is kept."""
     one = sum(path.stat().st_size for path in saved(tmp_path / "a", 1).rglob("*") if path.is_file())
     tight = DiskBudget(2.5 * one, (tmp_path / "b",))
     assert numbers(saved(tmp_path / "b", 1, 2, 3, 4, budget=tight)) == [3, 4]

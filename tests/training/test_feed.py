@@ -125,9 +125,9 @@ def test_copies_of_an_image_without_augmentation_are_refused() -> None:
 def test_a_batch_is_a_multiple_of_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that copies do not divide is refused."""
     recipe = changed(TRIAL.recipe, augmentation_multiplicity=3)
+    source, trial = small_set(SMALL_SET, monkeypatch), changed(TRIAL, data=SMALL_SET, recipe=recipe)
     with pytest.raises(StudyError, match="no multiple of augmentation_multiplicity=3"):
-        trial = changed(TRIAL, data=SMALL_SET, recipe=recipe)
-        open_feed(small_set(SMALL_SET, monkeypatch), trial, ONE_DEVICE, ComputeSpec(), Seen())
+        open_feed(source, trial, ONE_DEVICE, ComputeSpec(), Seen())
 
 
 def test_a_stream_gives_its_rows_in_microbatches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,3 +115,57 @@ def test_an_unknown_schedule_names_those_that_exist() -> None:
     """A misspelt schedule is refused with the list."""
     with pytest.raises(ValueError, match="cosine, wsd or constant"):
         rate(ScheduleSpec(name="cosin", warmup_steps=1), 1, 10)
+
+
+def test_stacked_blocks_are_clipped_like_unstacked_ones() -> None:
+    """A stacked leaf holds several blocks: each has its own units, gains and skip gain, and its own norms."""
+    recipe = RecipeSpec(momentum=0.0, agc_clipping=0.05, weight_decay=0.1)
+    optimiser = make_optimiser(recipe)
+
+    def layer(rng: np.random.Generator, scale: float) -> dict:
+        leaves = {"weight": (3, 3, 2, 4), "gain": (4,), "bias": (4,)}
+        conv = {name: scale * rng.normal(size=shape) for name, shape in leaves.items()}
+        return {"conv": conv, "dense": {"weight": scale * rng.normal(size=(4, 3))}, "skip_gain": scale * rng.normal()}
+
+    def joined(layers: list) -> dict:
+        return {"blocks": [{"stacked": jax.tree.map(lambda *leaves: np.stack(leaves), *layers)}]}
+
+    rng = np.random.default_rng(1)
+    params, gradients = ([layer(rng, scale * 10**block) for block in range(3)] for scale in (1.0, 5.0))
+    stacked = float32(joined(params))
+    got, _ = optimiser.update(float32(joined(gradients)), optimiser.init(stacked), stacked)
+    apart = float32({"blocks": params})
+    expected, _ = optimiser.update(float32({"blocks": gradients}), optimiser.init(apart), apart)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got, joined(expected["blocks"]))
+
+
+@pytest.mark.parametrize("largest", [None, 0.5])
+def test_adamw_is_the_published_rule(largest: float | None) -> None:
+    """Three steps against NumPy: bias-corrected moments, decay decoupled from them, the whole gradient clipped first.
+
+    arXiv:1711.05101 algorithm 2; the caller's learning rate scales decay and direction alike.
+    """
+    recipe = RecipeSpec(
+        optimiser="adamw", adam_b1=0.8, adam_b2=0.95, weight_decay=0.1, gradient_norm_clip=largest, momentum=0.0
+    )
+    optimiser = make_optimiser(recipe)
+    params = float32(PARAMS)
+    state = optimiser.init(params)
+    moments = {place: (np.zeros(1), np.zeros(1)) for place in ("conv", "dense")}
+    for step in range(1, 4):
+        gradient = jax.tree.map(lambda leaf, scale=step: scale * leaf, GRADIENT)
+        got, state = optimiser.update(float32(gradient), state, params)
+        norm = np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
+        for group, (first, second) in moments.items():
+            g = gradient[group]["weight"] * (1.0 if largest is None else min(1.0, largest / norm))
+            first, second = 0.8 * first + 0.2 * g, 0.95 * second + 0.05 * g**2
+            moments[group] = first, second
+            adam = first / (1 - 0.8**step) / (np.sqrt(second / (1 - 0.95**step)) + 1e-8)
+            np.testing.assert_allclose(got[group]["weight"], adam + 0.1 * PARAMS[group]["weight"], rtol=1e-4)
+        assert np.abs(got["conv"]["gain"]).max() < 1.5  # no decay, a direction of about one
+
+
+def test_an_unknown_optimiser_names_those_that_exist() -> None:
+    """A misspelt optimiser is refused with the list."""
+    with pytest.raises(ValueError, match="sgd_agc or adamw"):
+        make_optimiser(RecipeSpec(optimiser="adam"))
