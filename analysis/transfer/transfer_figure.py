@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+_STAR_POINTS = 12.0
+"""Names keep so clear of the stars, which lie where the largest model's curve ends."""
 _NAME_GAP_POINTS, _PLOT_HEIGHT_POINTS = 11.0, 330.0
 
 
@@ -61,7 +63,7 @@ def _draw_compute(axes: "Axes", result: TransferFit, models: Sequence[str]) -> N
             fontsize=POWER_POINTS, linespacing=1.5, color=INK, zorder=8,
             bbox={"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#d5d5d5", "alpha": 0.92},
         )  # fmt: skip
-    _name_curves(axes, ends, models)
+    _name_curves(axes, ends, models, lift_points=_STAR_POINTS if result.landmarks else 0.0)
     right = max([1.7 * max(x for _, x, _ in ends), *(1.15 * landmark.core_hours for landmark in result.landmarks)])
     axes.set_xlim(min(item.core_hours for item in cells) / 1.3, right)
     _stretch(axes)
@@ -111,7 +113,9 @@ def _draw_loss(axes: "Axes", result: TransferFit, models: Sequence[str]) -> None
     axes.set_xlabel("held-out loss of pre-training [nats]")
 
 
-def _name_curves(axes: "Axes", ends: Sequence[tuple[str, float, float]], models: Sequence[str]) -> None:
+def _name_curves(
+    axes: "Axes", ends: Sequence[tuple[str, float, float]], models: Sequence[str], *, lift_points: float
+) -> None:
     """Writes each model's name at the end of its curve, apart from the others at that height."""
     from matplotlib.patheffects import withStroke
 
@@ -120,7 +124,7 @@ def _name_curves(axes: "Axes", ends: Sequence[tuple[str, float, float]], models:
     wanted = [float(h) for h in heights / max(high - low, 1e-9) * _PLOT_HEIGHT_POINTS]
     for (model, x, y), placed, own in zip(ends, spread_out(wanted, _NAME_GAP_POINTS), wanted, strict=True):
         axes.annotate(
-            model_title(model), (x, y), xytext=(7, placed - own), textcoords="offset points", va="center",
+            model_title(model), (x, y), xytext=(7, placed - own + lift_points), textcoords="offset points", va="center",
             color=_look(models, model)[0], fontweight="bold", fontsize=10, zorder=6,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
