@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan finetune status watch stop retry test test-clusters lint models data bench ui fit
+.PHONY: help setup sweep plan finetune calibrate status watch stop retry test test-clusters lint models data bench ui fit
 
 SYSTEM_PYTHON := python3
 PYTHON := .venv/bin/python
@@ -66,6 +66,9 @@ stop: $(READY) ## end a study's sweep from any terminal: driver, workers and wha
 
 retry: $(READY) ## give runs that failed, were left or ran out of memory another go
 	@$(PYTHON) -m launcher action=retry $(STUDY_WORDS) $(extra)
+
+calibrate: $(READY) ## time the training step of every model of STUDY on the devices here; plans price by it
+	@$(PYTHON) -m launcher action=calibrate $(STUDY_WORDS) $(extra)
 
 models: $(READY) ## parameters and multiply-accumulates of every model
 	@$(PYTHON) -m launcher action=models $(STUDY_WORDS) $(extra)

@@ -12,6 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from launcher.settings import schema
+from launcher.settings.calibrations import typed_words, with_calibrations
 from launcher.settings.compose import (
     CONFIG_DIR,
     CONFIG_NAME,
@@ -21,14 +22,17 @@ from launcher.settings.compose import (
     load_data,
     named_family,
     request_from,
+    study_from,
     with_study_of_pick,
 )
 from launcher.settings.config_errors import READING_ERRORS, explain
-from launcher.settings.request import Request
+from launcher.settings.request import ClusterSpec, Request
+from sweeps.compute import ComputeSpec
 from sweeps.errors import StudyError
 from sweeps.plan import make_plan
-from sweeps.study import Model
+from sweeps.study import Model, Study
 from sweeps.trial import DataSpec
+from tracking.paths import project_paths
 
 USER_ERROR = 2
 """Exit code where the person at the keyboard can mend it."""
@@ -62,7 +66,8 @@ def main() -> int:
 def _read_jobs() -> list[Job]:
     """Returns what the command line asks for; Hydra itself answers --help, --cfg and tab completion."""
     schema.register(named_family(sys.argv[1:]))
-    sys.argv[1:] = with_study_of_pick(sys.argv[1:])  # there Hydra reads them
+    words = with_study_of_pick(sys.argv[1:])
+    sys.argv[1:] = with_calibrations(words, project_paths())  # there Hydra reads them
     jobs: list[Job] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=CONFIG_NAME)
@@ -96,6 +101,8 @@ def _job(config: DictConfig) -> Job:
         return functools.partial(show_models, full_size_models(data), data, as_json=is_json(config))
     if action in ATTENDING:
         return functools.partial(attend, action, str(config.study.name), as_json=is_json(config))
+    if action == "calibrate":
+        return functools.partial(calibrate, *study_from(config), as_json=is_json(config))
     request = request_from(config)
     make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
     acts = {"plan": show_plan, "sweep": sweep, "finetune": finetune}
@@ -106,7 +113,6 @@ def show_plan(request: Request) -> int:
     """Prints the plan of a request, counting what is recorded already; returns the exit code."""
     from launcher.show.plan_table import make_console, plan_as_json, print_plan
     from tracking.ledger import load_records
-    from tracking.paths import project_paths
 
     records = load_records(project_paths(), request.study.name)
     plan = request.plan(records)
@@ -120,7 +126,6 @@ def show_plan(request: Request) -> int:
 def sweep(request: Request) -> int:
     """Runs the sweep of a request; returns the exit code."""
     from launcher.drive.sweep import run_sweep
-    from tracking.paths import project_paths
 
     return run_sweep(request, project_paths())
 
@@ -128,15 +133,21 @@ def sweep(request: Request) -> int:
 def finetune(request: Request) -> int:
     """Fine-tunes the checkpoints of the request's study; returns the exit code."""
     from launcher.drive.finetuning import run_finetuning
-    from tracking.paths import project_paths
 
     return run_finetuning(request, project_paths())
+
+
+def calibrate(study: Study, compute: ComputeSpec, cluster: ClusterSpec, *, as_json: bool) -> int:
+    """Measures how fast every model of a study trains here; returns the exit code."""
+    from launcher.calibrate.calibrating import run_calibration
+
+    words, paths = typed_words(sys.argv[1:]), project_paths()
+    return run_calibration(study, paths, compute=compute, cluster=cluster, as_json=as_json, words=words)
 
 
 def attend(action: str, study: str, *, as_json: bool) -> int:
     """Looks at a study or has a word with its driver; returns the exit code."""
     from launcher.attend import attending
-    from tracking.paths import project_paths
 
     acts = {
         "status": attending.show_status,

@@ -89,8 +89,8 @@ class Calibration:
             model=self.model,
             family=self.family,
             image_px=self.image_px,
-            images_per_s_per_core=self.images_per_s_per_core * self.gradients,
-            relative_spread=self.relative_spread,
+            images_per_s_per_core=_rounded(self.images_per_s_per_core * self.gradients),
+            relative_spread=_rounded(self.relative_spread),
             batch_images_per_core=self.batch_images // self.cores,
             source=source,
         )
@@ -127,10 +127,17 @@ def with_measured(
         name=name,
         measured_on=machine,
         throughputs=(*kept, *fresh),
-        peak_flops_per_s_per_core=max(peaks) if peaks else (before.peak_flops_per_s_per_core if before else None),
-        assumed_mfu=round(statistics.median(reached), 4) if reached else (before.assumed_mfu if before else None),
+        peak_flops_per_s_per_core=_rounded(max(peaks))
+        if peaks
+        else (before.peak_flops_per_s_per_core if before else None),
+        assumed_mfu=_rounded(statistics.median(reached)) if reached else (before.assumed_mfu if before else None),
     )
 
 
 def _key(item: Throughput) -> tuple[str, str, int]:
     return item.family, item.model, item.image_px
+
+
+def _rounded(value: float) -> float:
+    """Returns five digits of it: more are no measurement."""
+    return float(f"{value:.5g}")

@@ -25,6 +25,11 @@ def with_calibrations(words: Sequence[str], paths: ProjectPaths) -> list[str]:
     return [*words, f"{_SEARCH_PATH}=['file://{quoted}']"]
 
 
+def typed_words(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line as a person typed them."""
+    return [word for word in words if not word.startswith(_SEARCH_PATH)]
+
+
 def hardware_name(device: str) -> str:
     """Returns the name of measured hardware of this kind: measured_nvidia_h100_80gb_hbm3, measured_cpu_..."""
     words = f"cpu {_cpu_name()}" if device == "cpu" else device
@@ -64,7 +69,8 @@ def write_calibration(hardware: Hardware, paths: ProjectPaths, *, about: Sequenc
     """Returns the file, written whole or not at all, with what it is about in comments on top."""
     path = file_of(hardware.name, paths)
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {key: value for key, value in to_jsonable(hardware).items() if value not in (None, [])}
+    defaults = to_jsonable(Hardware(name=hardware.name)) | {"name": None}
+    settings = {key: value for key, value in to_jsonable(hardware).items() if value != defaults[key]}
     text = "".join(f"# {line}\n" for line in about) + yaml.safe_dump(settings, sort_keys=False, width=100)
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(text)

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.settings import schema
+from launcher.settings.calibrations import with_calibrations
 from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
 from launcher.settings.pick_file import picked, read_pick_file
 from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
@@ -25,6 +26,7 @@ from sweeps.hardware import Hardware
 from sweeps.shape import FAMILIES
 from sweeps.study import Model, Study
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+from tracking.paths import project_paths
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "config"
@@ -32,7 +34,7 @@ SCALE_FAMILY = "scale"
 """The folder of conf/model that holds scale models instead of architectures at full size."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("plan", "sweep", "finetune", "models", "status", "watch", "stop", "retry"),
+    "action": ("plan", "sweep", "finetune", "calibrate", "models", "status", "watch", "stop", "retry"),
     "format": ("table", "json"),
     "strategy.name": ("grid", "asha"),
     "trainer.name": ("jax", "command"),
@@ -73,7 +75,8 @@ def compose(overrides: Sequence[str]) -> Request:
     try:
         schema.register(named_family(overrides))
         with initialize_config_dir(config_dir=str(CONFIG_DIR), version_base="1.3"):
-            return request_from(hydra_compose(CONFIG_NAME, overrides=with_study_of_pick(overrides)))
+            words = with_calibrations(with_study_of_pick(overrides), project_paths())
+            return request_from(hydra_compose(CONFIG_NAME, overrides=words))
     except READING_ERRORS as error:
         raise explain(error, CONFIG_DIR) from error
 
@@ -164,6 +167,12 @@ def request_from(config: DictConfig) -> Request:
         tracking_uri=config.tracking.uri,
         json=is_json(config),
     )
+
+
+def study_from(config: DictConfig) -> tuple[Study, ComputeSpec, ClusterSpec]:
+    """Returns what is asked for without a budget; Hydra must still be active."""
+    action_of(config)
+    return _study(config), _noun(ComputeSpec, config.compute), _cluster(config)
 
 
 def _cluster(config: DictConfig) -> ClusterSpec:

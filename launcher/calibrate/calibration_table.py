@@ -1,0 +1,102 @@
+"""What was measured, as people read it and as programs do."""
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from launcher.calibrate.session import Session
+from launcher.settings.calibrations import file_of
+from launcher.show.plan_table import make_console
+from sweeps.calibration import Calibration, Unmeasured
+from sweeps.canonical import to_jsonable
+from tracking.paths import ProjectPaths
+
+_HEADERS = ("batch/core", "images/s/core", "spread", "of mean", "compile s", "memory/core", "MFU", "HFU")
+
+
+def calibrations_as_json(session: Session) -> dict[str, Any]:
+    """Returns the JSON-ready part of an answer that says what was measured and what was not."""
+    hardware = session.hardware
+    return {
+        "hardware": None if hardware is None else hardware.name,
+        "machine": None if hardware is None else hardware.measured_on,
+        "code_version": session.code,
+        "interrupted": session.is_interrupted,
+        "calibrations": [
+            to_jsonable(one) | {"relative_error": one.relative_error, "mfu": one.mfu, "hfu": one.hfu}
+            for one in session.measured
+        ],
+        "unmeasured": [to_jsonable(one) for one in session.unmeasured],
+    }
+
+
+def said_of(found: Calibration | Unmeasured) -> str:
+    """Returns one model in a line, as it is done."""
+    if isinstance(found, Unmeasured):
+        return f"{found.model}: not measured: {found.reason}"
+    return f"{found.model}: {found.images_per_s_per_core:,.4g} images/s/core +- {100 * found.relative_spread:.1f} %"
+
+
+def print_calibrations(session: Session, paths: ProjectPaths) -> None:
+    """Prints a row for each model, what the figures are, and what to type next."""
+    console = make_console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    for header in _HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for one in session.measured:
+        table.add_row(*_words(one))
+    if session.measured:
+        console.print(table)
+    for line in _lines(session, paths):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _words(one: Calibration) -> tuple[str, ...]:
+    memory, mark = (one.peak_memory_bytes, "") if one.peak_memory_bytes else (one.compiled_memory_bytes, "*")
+    return (
+        one.model,
+        str(one.batch_images // one.cores),
+        f"{one.images_per_s_per_core:,.4g}"
+        if one.images_per_s_per_core < 1000
+        else f"{one.images_per_s_per_core:,.0f}",
+        f"{100 * one.relative_spread:.1f} %",
+        f"{100 * one.relative_error:.1f} %",
+        f"{one.compile_s:.1f}",
+        "-" if memory is None else f"{_bytes(memory)}{mark}",
+        _share(one.mfu),
+        _share(one.hfu),
+    )
+
+
+def _lines(session: Session, paths: ProjectPaths) -> list[str]:
+    lines = [f"not measured: {one.model}: {one.reason}" for one in session.unmeasured]
+    if session.is_interrupted:
+        lines.append("interrupted: what is above was measured and is kept")
+    if not session.measured or session.hardware is None:
+        return [*lines, "nothing was measured"]
+    last, name = session.measured[-1], session.hardware.name
+    compute = last.compute
+    lines += [
+        f"device: {last.cores} x {last.device}; {last.compute_dtype}, sharding {compute.sharding}, "
+        f"microbatches {compute.microbatches}, remat {compute.remat}",
+        f"images: {last.images}",
+        f"spread: of one of {last.turns} turns, and of their mean; plans take the figure for every batch",
+        "MFU: 6 x forward multiply-accumulates, HFU: every convolution and matrix product, over peak",
+    ]
+    if last.peak_flops_per_s_per_core is not None:
+        lines.append(f"peak: {last.peak_flops_per_s_per_core / 1e12:.4g} TFLOP/s a core ({last.peak_source})")
+    if not last.peak_memory_bytes:
+        lines.append("*: the compiler's figure; this device does not tell what is in use")
+    lines.append(f"kept in {file_of(name, paths)}")
+    lines.append(f"price a study by it: make plan STUDY={session.study} BUDGET=10k EXTRA=hardware={name}")
+    return lines
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
