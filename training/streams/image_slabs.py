@@ -92,8 +92,8 @@ class TrainingSlabs:
     def _draw(self, picture: Picture, place: int) -> NDArray[np.uint8]:
         # Counter-based: a generator of its own for each place costs a few microseconds.
         chances = np.random.Generator(np.random.Philox(key=[self.seed, place])).random(CHANCES).tolist()
-        pixels = picture.cut(random_box(picture.width, picture.height, chances), self.data.image_px)
-        return pixels[:, ::-1] if chances[-1] < 0.5 else pixels
+        box = random_box(picture.width, picture.height, chances)
+        return picture.cut(box, self.data.image_px, is_mirrored=chances[-1] < 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,13 @@ def test_scaled_decoding_is_as_good_as_full(seed: int) -> None:
         assert np.sqrt(np.mean(difference**2)) <= worst
 
 
+def test_mirrored_is_the_same_the_other_way_round() -> None:
+    """The box is that of the original; its pixels are reversed."""
+    found = Picture(encoded(picture(0)), channels=3)
+    box = Box(3, 5, 20, 20)
+    assert np.array_equal(found.cut(box, 16, is_mirrored=True), found.cut(box, 16)[:, ::-1])
+
+
 def test_scales_are_decoded_where_they_are_fine_enough() -> None:
     """No scale leaves a box fewer than 1.5 times the pixels of each side, and each is decoded once."""
     found = Picture(encoded(picture(0, width=800, height=800)), channels=3)

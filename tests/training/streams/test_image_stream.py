@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sweeps.certificate import SampleTally, fault
 from sweeps.errors import StudyError
-from tests.training.streams.small_shards import KINDS, samples, spec, write_set
+from tests.training.streams.small_shards import KINDS, encoded, picture, samples, spec, write_set
 from training.streams.host_batch import HostBatch
 from training.streams.image_stream import ImageStream, open_stream
 
@@ -187,3 +188,30 @@ def test_grey_images_are_asked_for_with_one_channel(folder: Path) -> None:
     (batch,) = _batches(open_stream(spec(channels=1), folder / "arrayrecord"), 1)
     assert batch.images.shape == (BATCH, 16, 16, 1)
     assert batch.is_good.all()
+
+
+def test_training_images_are_crops_and_mirrors_of_their_sample(tmp_path: Path) -> None:
+    """Over many epochs one sample comes in different crops, mirrored in about half of them."""
+    ramp = np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    write_set(tmp_path, "tar", train=[(encoded(Image.fromarray(ramp), "PNG"), 0)], held_out=samples(1), shards=1)
+    stream = open_stream(spec(images_per_epoch=1, held_out_images=1, selection_images=0), tmp_path)
+    batches = _batches(stream, 20)
+    images = np.concatenate([batch.images for batch in batches]).astype(int)
+    assert {int(sample) for batch in batches for sample in batch.samples} == {0}
+    is_mirrored = images[:, 0, 0, 0] > images[:, 0, -1, 0]
+    assert 0.4 < is_mirrored.mean() < 0.6
+    spans = np.abs(images[:, 0, -1, 0] - images[:, 0, 0, 0])
+    assert spans.min() < 100 < 220 < spans.max()
+    assert len({image.tobytes() for image in images}) > 0.7 * len(images)  # crops that differ only in height look alike
+
+
+def test_held_out_images_are_the_middles(tmp_path: Path) -> None:
+    """Evaluation resizes the short side to 32 px more than it looks at, and cuts the middle out."""
+    whole = picture(0, width=600, height=512)
+    held_out = [(encoded(whole, "PNG"), 0)]
+    write_set(tmp_path, "parquet", train=samples(40), held_out=held_out, shards=1)
+    stream = open_stream(spec(held_out_images=1, selection_images=0, evaluation_px=224), tmp_path)
+    (batch,) = _held_out(stream, "held_out", slice(0, 4))
+    resized = whole.resize((300, 256), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop((38, 16, 38 + 224, 16 + 224))).astype(int)
+    assert np.abs(batch.images[0] - expected).max() <= 1
