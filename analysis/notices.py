@@ -201,16 +201,18 @@ def _of_data(result: ScalingFit) -> Iterator[Notice]:
 
 def _tainted(points: PointSet) -> str:
     taints = points.taints
-    reasons = "; ".join(f"{item.count}: {item.reason}" for item in taints[:_TAINTS_NAMED])
+    reasons = "; ".join(f"{item.count}: {_taint(item.reason)}" for item in taints[:_TAINTS_NAMED])
     if len(taints) > _TAINTS_NAMED:
         reasons += f"; {sum(item.count for item in taints[_TAINTS_NAMED:])} for other reasons"
-    if any(item.reason == NO_CERTIFICATE for item in taints):
-        reasons += ", as every run from before certificates existed"
     if points.tainted == len(points.points):
         weight = "as there are no others, all weigh the same"
     else:
         weight = f"in every fit they weigh {points.tainted_weight:g} of the others, and means over seeds leave them out"
     return f"{points.tainted} of {len(points.points)} runs are tainted ({reasons}): {weight}"
+
+
+def _taint(reason: str) -> str:
+    return f"{reason}, as none from before certificates existed" if reason == NO_CERTIFICATE else reason
 
 
 def _of_intervals(result: ScalingFit) -> Iterator[Notice]:

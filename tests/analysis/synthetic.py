@@ -103,6 +103,11 @@ def record(
     )
 
 
+def tainted(run: RunRecord) -> RunRecord:
+    """Returns the record of a run that cannot show what it has sampled."""
+    return replace(run, outcome=run.outcome and replace(run.outcome, certificate=()))
+
+
 def study_records(
     *,
     models: Sequence[str] = tuple(MODELS),

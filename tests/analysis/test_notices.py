@@ -10,6 +10,8 @@ from analysis.refusal import Refusal
 from analysis.result import ScalingFit
 from analysis.study_fit import fit_study
 from analysis.tables.points import Point
+from sweeps.certificate import NO_CERTIFICATE
+from sweeps.record import MARKED
 from tests.analysis.synthetic import (
     budgets_of_surface,
     cells_on,
@@ -121,17 +123,39 @@ def test_the_reference_has_its_cap_and_its_bend() -> None:
 @pytest.mark.parametrize(
     ("known", "code", "said"),
     [
-        ({"tainted": 3}, "tainted", "3 runs are marked"),
         ({"derived": ("tokens",)}, "tokens_derived", "tokens computed from the other two by C = 6 N D"),
         ({"derived": ("flops",)}, "derived_by_rule", "flops computed"),
         ({"code_versions": ("a1", "b2")}, "mixed_code", "2 code versions: a1, b2"),
     ],
 )
 def test_what_is_known_of_the_runs_is_said(clean: ScalingFit, known: dict[str, object], code: str, said: str) -> None:
-    """Marked runs, values by rule and several versions of the code."""
+    """Values by rule and several versions of the code."""
     found = notices_of(replace(clean, points=replace(clean.points, **known)))  # type: ignore[arg-type]
     assert [notice.code for notice in found] == [code]
     assert said in found[0].text
+
+
+def taint_notice(result: ScalingFit, *taints: str) -> str:
+    """The notice of a fit whose first points have these taints."""
+    doubted = [replace(p, taint=taint) for p, taint in zip(result.points.points, taints, strict=False)]
+    points = replace(result.points, points=(*doubted, *result.points.points[len(doubted) :]))
+    (notice,) = notices_of(replace(result, points=points))
+    assert notice.code == "tainted"
+    return notice.text
+
+
+def test_taints_are_counted_with_their_reasons(clean: ScalingFit) -> None:
+    """How many of how many, why, and that they weigh a quarter; where there are no others, that nothing changes."""
+    assert taint_notice(clean, MARKED, NO_CERTIFICATE, NO_CERTIFICATE) == (
+        "3 of 36 runs are tainted (2: it has no sampling certificate, as none from before certificates existed; 1: it "
+        "was marked as tainted in MLflow): in every fit they weigh 0.25 of the others, and means over seeds leave them "
+        "out"
+    )
+    assert "3 for other reasons): in every fit" in taint_notice(clean, *"aabbccdef")
+    assert taint_notice(clean, *[NO_CERTIFICATE] * 36) == (
+        "36 of 36 runs are tainted (36: it has no sampling certificate, as none from before certificates existed): as "
+        "there are no others, all weigh the same"
+    )
 
 
 def test_a_law_of_compute_in_place_of_a_surface_says_why() -> None:

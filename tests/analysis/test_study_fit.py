@@ -19,9 +19,12 @@ from tests.analysis.synthetic import (
     SLOPE,
     record,
     reference_points,
+    runs_of_surface,
     sample,
     study_points,
     study_records,
+    table,
+    tainted,
 )
 
 FAST = FitOptions(resamples=400)
@@ -54,6 +57,72 @@ def test_laws_of_compute_survive_every_study(law: str, study: str) -> None:
     # One per cent of seed noise is as large as the gap between neighbouring sizes here.
     assert pick.model == "f3" or (study == "noisy" and pick.model in ("f1", "f7"))
     assert pick.epochs == pytest.approx(10_000 / MODELS[pick.model][1], rel=0.01)
+
+
+def corrupted(factor: float, *, is_tainted: bool, seeds: int = 1) -> PointSet:
+    """The clean study, with the loss of one good run, of seed 0, wrong by a factor."""
+    wrong = [
+        replace(r, outcome=replace(r.outcome, val_loss=factor * (r.val_loss or 0.0)))
+        if r.outcome and (r.trial.model, r.trial.epochs, r.trial.peak_lr, r.trial.seed) == ("f3", 4.0, 0.1, 0)
+        else r
+        for r in study_records(seeds=seeds)
+    ]
+    clean = study_records(seeds=seeds)
+    return study_points(
+        tainted(run) if is_tainted and run.val_loss != other.val_loss else run
+        for run, other in zip(wrong, clean, strict=True)
+    )
+
+
+@pytest.mark.parametrize("law", ["power", "surface"])
+@pytest.mark.parametrize("factor", [0.8, 0.9])
+def test_a_corrupted_run_does_less_harm_when_it_is_tainted(law: str, factor: float) -> None:
+    """A law is nearer to that of the clean runs, over all cells, when it is known which run is not to be trusted."""
+    options = FitOptions(law=law, resamples=0, has_trust=False, budgets=(2000.0, 5000.0, 10_000.0, 30_000.0))
+
+    def errors(points: PointSet) -> float:
+        losses = [pick.predicted_loss or 0.0 for pick in fit_study(points, options).picks]
+        return float(np.abs(np.log(losses) - np.log(truth)).mean())
+
+    truth = [pick.predicted_loss or 0.0 for pick in fit_study(study_points(study_records(seeds=1)), options).picks]
+    known, unknown = (errors(corrupted(factor, is_tainted=is_tainted)) for is_tainted in (True, False))
+    assert 0 < known < 0.9 * unknown
+
+
+def test_a_surface_trusts_a_tainted_run_less() -> None:
+    """One run of 36 far too low: every parameter is nearer to the truth."""
+    points = runs_of_surface(np.geomspace(1e6, 1e9, 6), np.geomspace(1.1e7, 1e10, 6), noise=0.003, random_seed=2)
+    low = [replace(point, loss=0.7 * point.loss) if i == 35 else point for i, point in enumerate(points)]
+    marked = [replace(point, taint="wrong") if i == 35 else point for i, point in enumerate(low)]
+    options = FitOptions(law="surface", resamples=0, has_trust=False, huber=0.1)
+    truth, unknown, known = (fit_study(table(rows), options).fit.values for rows in (points, low, marked))
+    for name in truth:
+        assert abs(math.log(known[name] / truth[name])) < abs(math.log(unknown[name] / truth[name]))
+
+
+def test_where_a_seed_is_untainted_the_mean_is_its_own() -> None:
+    """A wrong and tainted seed beside two good ones changes nothing in a law of cells."""
+    options = FitOptions(law="power", resamples=0, has_trust=False)
+    clean = fit_study(study_points(study_records(seeds=3)), options)
+    known = fit_study(corrupted(0.8, is_tainted=True, seeds=3), options)
+    assert known.fit.values == clean.fit.values
+    assert known.points.tainted == 1 and len(known.points.points) == len(clean.points.points)
+
+
+@pytest.mark.parametrize("law", ["power", "surface"])
+def test_where_all_are_tainted_nothing_changes(law: str) -> None:
+    """Old studies have no certificates: they keep their law, intervals and trust, and get a notice."""
+    records = study_records(seeds=2, noise=0.01)
+    options = FitOptions(law=law, resamples=50)
+    clean, old = (to_json(fit_study(study_points(runs), options)) for runs in (records, map(tainted, records)))
+    assert [notice["code"] for notice in old["warnings"] if notice not in clean["warnings"]] == ["tainted"]
+    assert old["tainted"] == {
+        "runs": len(records),
+        "weight": 1.0,
+        "reasons": [{"reason": "it has no sampling certificate", "count": len(records)}],
+    }
+    for key in clean.keys() - {"warnings", "tainted", "cells", "frontier", "picks"}:
+        assert clean[key] == old[key], key
 
 
 @pytest.mark.parametrize("random_seed", range(4))

@@ -6,7 +6,7 @@ import pytest
 from analysis.estimators.best_rate import Cell, cells_of, rate_trend
 from analysis.tables.points import points_from_records
 from sweeps.record import RunRecord, Status
-from tests.analysis.synthetic import EPOCHS, record, study_points, study_records
+from tests.analysis.synthetic import EPOCHS, record, study_points, study_records, tainted
 
 
 def only_cell(records: list[RunRecord]) -> Cell:
@@ -112,3 +112,25 @@ def test_too_few_cells_have_no_trend() -> None:
     """Two cells of one model determine a line and nothing about its certainty."""
     records = [record(epochs=epochs) for epochs in (1.0, 2.0)]
     assert rate_trend(cells_of(points_from_records(records, study="s"))) is None
+
+
+def test_untainted_seeds_are_preferred() -> None:
+    """The mean is over untainted seeds where there are any; the tainted one still counts a quarter as a single run."""
+    cell, other = cells_of(
+        study_points(
+            [
+                *(tainted(record(seed=0, loss=1.0)), record(seed=1, loss=2.0), record(seed=2, loss=3.0)),
+                *(tainted(record(model="f1", seed=seed, loss=4.0 + seed)) for seed in (0, 1)),
+            ]
+        )
+    )
+    assert (cell.loss, cell.weight, cell.is_tainted) == (2.5, 1.0, False)
+    assert cell.best.weighted_losses == ((2.0, 1.0), (3.0, 1.0), (1.0, 0.25))
+    assert (other.loss, other.weight, other.is_tainted) == (4.5, 0.25, True)
+    assert other.best.weighted_losses == ((4.0, 0.25), (5.0, 0.25))
+
+
+def test_without_untainted_runs_all_weigh_the_same() -> None:
+    """There is nothing to prefer, so nothing is doubted."""
+    cell = only_cell([tainted(record(seed=seed, loss=2.0 + seed)) for seed in (0, 1)])
+    assert (cell.loss, cell.weight, cell.is_tainted) == (2.5, 1.0, True)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.estimators.best_rate import cells_of
-from analysis.estimators.frontier import curves_of, envelope, hand_overs, log_losses, measured_frontier
+from analysis.estimators.frontier import (
+    curves_of,
+    envelope,
+    envelope_weights,
+    hand_overs,
+    log_losses,
+    measured_frontier,
+)
 from analysis.tables.points import Point, PointSet
 from tests.analysis.synthetic import reference_points, study_points, study_records
 
@@ -113,3 +120,24 @@ def test_envelope_of_many_members_equals_each_alone() -> None:
         alone = envelope(curves, losses[row : row + 1])
         assert np.array_equal(together.winner[row], alone.winner[0])
         assert together.log_loss[row] == pytest.approx(alone.log_loss[0])
+
+
+def test_a_sample_weighs_as_the_cells_it_lies_between() -> None:
+    """At a tainted cell a quarter, half-way to the next one the mean, on a level stretch what the last fall weighed."""
+    rows = [("a", 1.0, 4.0), ("a", 4.0, 2.0), ("a", 16.0, 3.0), ("b", 17.0, 1.9), ("b", 256.0, 1.0)]
+    made = tuple(
+        Point(model=model, core_hours=hours, loss=loss, taint="wrong" if hours == 4.0 else None)
+        for model, hours, loss in rows
+    )
+    cells = cells_of(PointSet(points=made, set_aside=(), source="rows"))
+    curves = curves_of(cells, "core_hours")
+    weights = envelope_weights(cells, curves, envelope(curves, log_losses(cells)[None]))
+
+    def at(hours: float) -> float:
+        return float(weights[np.argmin(np.abs(curves.grid - math.log(hours)))])
+
+    assert at(1.0) == 1.0 and at(256.0) == 1.0
+    assert at(2.0) == pytest.approx(0.625, abs=0.02)
+    assert at(4.0) == pytest.approx(0.25, abs=0.02)
+    assert at(15.0) == pytest.approx(0.25, abs=0.02)  # the curve rises again: the tainted cell's loss is held
+    assert at(30.0) == 1.0
