@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from launcher.show.rule_table import rule_table
 from sweeps.budget import format_core_hours
 from sweeps.plan import Cell, Plan
 from sweeps.pricing import Rule
@@ -57,6 +58,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     """Prints the cells of the plan from cheap to dear, what is cut and why, the totals and the units."""
     console.print(f"[bold]{plan.study.name}[/bold]: {plan.study.title}", soft_wrap=True)
     console.print(_cell_table(plan))
+    if (by_rule := rule_table(plan.study)) is not None:
+        console.print(by_rule)
     for line in summary_lines(plan):
         console.print(line, soft_wrap=True, markup=False)
 
@@ -133,14 +136,26 @@ def _unit_lines(plan: Plan) -> Iterator[str]:
         yield f"scale model, 1 core-hour = {hardware.flops_per_core_hour:.4g} FLOPs"
     if Rule.MEASURED in rules:
         yield f"measured: core-hours of {hardware.name}, from images per second and core of each model"
-    if Rule.ASSUMED in rules and hardware.peak_flops_per_s_per_core and hardware.assumed_mfu:
-        named = zip(plan.study.models, plan.grid.rates, strict=True)
-        models = [model.name for model, rate in named if rate.rule is Rule.ASSUMED]
-        shown = ", ".join(models[:8]) + (" ..." if len(models) > 8 else "")
+    if Rule.COMPILED in rules:
+        spread = hardware.efficiency_spread
+        error = "" if spread is None else f" (+- {100 * spread:.0f} % where both are known)"
         yield (
-            f"assumed MFU: {hardware.name} has no throughput for {shown} at {plan.study.data.image_px} px; priced at "
+            f"compiled floor: {hardware.name} has only a compiled step of {_named(plan, Rule.COMPILED)}; "
+            f"floor / {hardware.assumed_efficiency:.2f}{error}"
+        )
+    if Rule.ASSUMED in rules and hardware.peak_flops_per_s_per_core and hardware.assumed_mfu:
+        yield (
+            f"assumed MFU: {hardware.name} has no throughput for {_named(plan, Rule.ASSUMED)} at "
+            f"{plan.study.data.image_px} px; priced at "
             f"{hardware.peak_flops_per_s_per_core / 1e12:g} TFLOP/s x {100 * hardware.assumed_mfu:g} %"
         )
+
+
+def _named(plan: Plan, rule: Rule) -> str:
+    """Returns the names of the models that are priced by a rule."""
+    named = zip(plan.study.models, plan.grid.rates, strict=True)
+    models = [model.name for model, rate in named if rate.rule is rule]
+    return ", ".join(models[:8]) + (" ..." if len(models) > 8 else "")
 
 
 def format_flops(flops: float) -> str:

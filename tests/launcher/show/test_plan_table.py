@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from launcher.settings.compose import compose
 from launcher.show.plan_table import MAX_ROWS, TABLE_WIDTH, plan_as_json, print_plan
 from sweeps.budget import format_core_hours
 from sweeps.plan import Plan, make_plan
+from sweeps.pricing import Rule, learned_efficiency
 
 REFERENCE = Path(__file__).parents[3] / "sweeps" / "reference" / "jft4b_nfnet_loss.csv"
 NAMES = {"F0": "f0", "F1": "f1", "F3": "f3", "F3+": "f3p", "F7": "f7", "F7+": "f7p"}
@@ -92,7 +94,7 @@ def test_tables_fit_and_survive_pipes(words: tuple[str, ...], encoding: str) -> 
     assert max(map(len, lines)) <= TABLE_WIDTH
     assert not any("\x1b" in line for line in lines)
     plan = plan_of(*words)
-    rows = [line for line in lines if line.strip("| ").startswith(tuple("f" + digit for digit in "01347"))]
+    rows = [line for line in lines if re.match(r"[| ]*f\d\w*-e", line)]
     assert len(rows) == len(plan.cells) + len(plan.cuts)
 
 
@@ -136,3 +138,47 @@ def test_long_plans_are_shortened() -> None:
     lines = printed(plan)
     assert len(lines) < 2 * MAX_ROWS + 20
     assert any(line.strip() == f"... {len(plan.cells) - MAX_ROWS:,} more" for line in lines)
+
+
+COMPILED_F4 = (
+    "hardware.compiled=[{model: f4, family: nfnet, image_px: 224, batch_images_per_core: 64, flops: 1e12, "
+    "traffic_bytes: 1e10, memory_bytes: 2e10, floor_s: 0.4, fits: false, source: a compiler}]"
+)
+
+
+def test_a_compiled_floor_says_what_it_rests_on() -> None:
+    """A model that was compiled only is priced by its floor, and the plan says the efficiency and its error."""
+    words = ("study=jft", "budget=110k", "model=nfnet/f4", COMPILED_F4)
+    plan = plan_of(*words, "hardware.assumed_efficiency=0.5", "hardware.efficiency_spread=0.08")
+    cell = plan.cells[0]
+    assert cell.rule is Rule.COMPILED
+    assert cell.cost.core_hours == pytest.approx(cell.images * 0.4 / 64 / 0.5 / 3600)
+    lines = printed(plan)
+    assert any("only a compiled step of f4; floor / 0.50 (+- 8 % where both are known)" in line for line in lines)
+    assert max(map(len, lines)) <= TABLE_WIDTH
+    without = printed(plan_of(*words, "hardware.assumed_efficiency=null"))
+    assert any(line.rstrip().endswith("assumed MFU") for line in without)
+
+
+def test_rules_stand_side_by_side() -> None:
+    """Measured, floor and assumed prices of an epoch in one table, how far they lie apart, and what is too large."""
+    words = ("study=jft", "budget=110k", "study.models=[nfnet/f0,nfnet/f4]", COMPILED_F4)
+    lines = printed(plan_of(*words, "hardware.assumed_efficiency=0.5"))
+    head = next(line for line in lines if "core-hours an epoch" in line)
+    assert all(words in head for words in ("measured", "floor / 0.50", "33 % MFU", "memory a core"))
+    f0, f4 = (next(line for line in lines if re.match(rf"[| ]*{name} ", line)) for name in ("f0", "f4"))
+    assert "1.61k" in f0 and "(-13 %)" in f0
+    assert "13.9k" in f4 and "18.6 GiB at 64, does not fit" in f4
+
+
+def test_a_scale_model_has_nothing_to_compare() -> None:
+    """Where core-hours are FLOPs by another name there is no second table."""
+    assert not any("core-hours an epoch" in line for line in printed(plan_of("budget=1k")))
+
+
+def test_the_assumed_efficiency_is_that_of_the_committed_figures() -> None:
+    """What tpu_v4 assumes of a compiled floor is what its six measured models reach of theirs, with their spread."""
+    study = plan_of("study=jft", "budget=110k").study
+    learned = learned_efficiency(study.hardware, study.data)
+    said = study.hardware.assumed_efficiency, study.hardware.efficiency_spread
+    assert said == ((None, None) if learned is None else pytest.approx(learned, abs=0.005))
