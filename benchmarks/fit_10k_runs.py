@@ -18,6 +18,7 @@ from result_file import Figure, write_result
 
 from analysis.fit_scaling import main as fit
 from analysis.report import report_text  # noqa: F401  # imported before the clock starts
+from sweeps.certificate import faultless
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, RunRecord, Status
@@ -65,6 +66,7 @@ def finished(trial: Trial, core_hours: float, val_loss: float, selection_loss: f
     outcome = Outcome(
         status=Status.FINISHED, steps=trial.steps, val_loss=val_loss, selection_loss=selection_loss,
         train_loss=val_loss, wall_s=1.0, compile_s=0.0,
+        certificate=faultless(images=trial.images, images_per_epoch=trial.data.images_per_epoch),
     )  # fmt: skip
     return RunRecord(
         trial=trial,

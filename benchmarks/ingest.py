@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 from result_file import Figure, write_result
 
 from launcher.drive.ingestion import ingest_ended
+from sweeps.certificate import faultless
 from sweeps.cost import Cost
 from sweeps.nfnet_shape import NFNetShape
 from sweeps.record import Outcome, Progress, Status
@@ -158,6 +159,7 @@ def write_journal(paths: ProjectPaths, seed: int, points: int) -> None:
                 train_loss=0.9,
                 wall_s=0.01 * steps,
                 compile_s=4.0,
+                certificate=faultless(images=32 * steps, images_per_epoch=32 * steps),
             )
         )
 

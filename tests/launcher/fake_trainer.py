@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sweeps.certificate import faultless
 from sweeps.errors import StudyError
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, Trial
@@ -115,4 +116,5 @@ def _outcome(trial: Trial, status: Status, loss: float | None) -> Outcome:
         train_loss=loss,
         wall_s=1.0,
         compile_s=0.0,
+        certificate=faultless(images=trial.images, images_per_epoch=trial.data.images_per_epoch),
     )
