@@ -251,7 +251,7 @@ def optimiser_step(
     value, slope = gradient(state.params, arrays, horizon, indices, key := _noise_key(recipe, state, horizon))
     if recipe.sam_radius:
         # The uphill neighbour's gradient, on the same images with the same noise (arXiv:2010.01412 eq. 2 and 3).
-        uphill = recipe.sam_radius / jnp.maximum(optax.global_norm(slope), 1e-12)
+        uphill = recipe.sam_radius / jnp.maximum(optax.tree.norm(slope), 1e-12)
         neighbour = jax.tree.map(lambda p, g: p + uphill * g, state.params, slope)
         _, slope = gradient(neighbour, arrays, horizon, indices, key)
     rate = learning_rate(
