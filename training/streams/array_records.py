@@ -10,11 +10,10 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from sweeps.errors import StudyError
 from training.streams.example_record import parse_example
+from training.streams.open_files import shards_kept_open
 
 _LOOKED_AT = 16
 """Records of a shard whose labels are looked at before training: all of them would take reading all images."""
-_OPEN_SHARDS = 256
-"""Most files that are kept open in a process; common limits are 1024."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ def open_array_records(path: Path) -> ArrayRecordShard:
     return ArrayRecordShard(path=path, records=records, modified_ns=modified_ns)
 
 
-@functools.lru_cache(maxsize=_OPEN_SHARDS)
+@functools.lru_cache(maxsize=shards_kept_open())
 def _reader(path: Path, modified_ns: int) -> Any:
     del modified_ns  # only tells one file from another
     # Without read-ahead: neighbours are not wanted.

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from training.streams.crops import Box
@@ -87,5 +87,7 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 def _reading() -> Generator[None]:
     try:
         yield
+    except UnidentifiedImageError as error:  # its text names an object of Python
+        raise UndecodableError("none of the known formats") from error
     except Exception as error:  # damaged bytes make Pillow's readers raise anything
         raise UndecodableError(f"{type(error).__name__}: {error}") from error

@@ -1,7 +1,10 @@
 """A folder of image shards as batches on the host: every sample once an epoch, decoded ahead of its step."""
 
+import atexit
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +21,9 @@ from training.streams.shards import ShardRow, check_row, open_shards
 _ENDLESS = 2**62
 """Slabs of training."""
 _BATCHES_AHEAD = 2
+_OPEN: weakref.WeakSet[Generator[HostBatch]] = weakref.WeakSet()
+_MOST_THREADS = 16
+"""Pillow decodes and resizes outside Python's lock; the tenth of the work that is left inside feeds no more threads."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +50,7 @@ class ImageStream:
 
     def training(
         self, *, seed: int, first_step: int, batch_images: int, rows: slice, multiplicity: int = 1
-    ) -> Iterator[HostBatch]:
+    ) -> Generator[HostBatch]:
         """Yields this host's rows of each batch from first_step on, without end; close() stops its threads.
 
         Args:
@@ -64,7 +70,7 @@ class ImageStream:
 
     def held_out(
         self, *, part: Literal["held_out", "selection"], batch_images: int, rows: slice
-    ) -> Iterator[HostBatch]:
+    ) -> Generator[HostBatch]:
         """Yields this host's rows of the batches of one held-out set; the last batch is filled up with bad rows."""
         data, mine = self.data, _rows(batch_images, rows)
         is_selection = part == "selection" and data.selection_images > 0
@@ -79,7 +85,7 @@ class ImageStream:
         )
         return self._batches(slabs, mine, first=0, stop=-(-images // batch_images) * mine.slabs)
 
-    def _batches(self, slabs: Callable[[int], HostBatch], rows: Rows, *, first: int, stop: int) -> Iterator[HostBatch]:
+    def _batches(self, slabs: Callable[[int], HostBatch], rows: Rows, *, first: int, stop: int) -> Generator[HostBatch]:
         ahead = max(self.threads, _BATCHES_AHEAD * rows.slabs)
         if self.processes:
             ahead = max(self.threads, -(-ahead // self.processes))
@@ -93,10 +99,9 @@ class ImageStream:
         # Slabs are joined in a thread as well: copying a large batch takes as long as a small step.
         whole = ordered.batch(rows.slabs, batch_fn=joined)
         iterator = iter(grain.experimental.ThreadPrefetchIterDataset(whole, prefetch_buffer_size=1))
-        try:
-            yield from iterator
-        finally:
-            iterator.close()
+        batches = _closing(iterator)
+        _OPEN.add(batches)
+        return batches
 
 
 def open_stream(data: DataSpec, folder: Path, *, threads: int | None = None, processes: int = 0) -> ImageStream:
@@ -105,7 +110,7 @@ def open_stream(data: DataSpec, folder: Path, *, threads: int | None = None, pro
     Args:
         data: what is asked of them; order is over the first images_per_epoch of the training images.
         folder: of this set of images.
-        threads: that decode at the same time; absent: one for each core that this process may use.
+        threads: that decode at the same time; absent: one for each core that this process may use, at most 16.
         processes: that decode beside this one, each with so many threads.
 
     Raises:
@@ -130,9 +135,25 @@ def open_stream(data: DataSpec, folder: Path, *, threads: int | None = None, pro
         data=data,
         train=train,
         held_out_row=held_out,
-        threads=threads or _usable_cores(),
+        threads=threads or min(_usable_cores(), _MOST_THREADS),
         processes=processes,
     )
+
+
+def _closing(iterator: grain.DatasetIterator[HostBatch]) -> Generator[HostBatch]:
+    """Yields what the iterator does, and closes it with itself."""
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Closes streams of a process that ends with them open: later, modules that grain's closing needs are gone."""
+    for batches in list(_OPEN):
+        with contextlib.suppress(ValueError):  # another thread is just asking it
+            batches.close()
 
 
 def _rows(batch_images: int, rows: slice) -> Rows:

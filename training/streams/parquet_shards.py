@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeps.errors import StudyError
+from training.streams.open_files import shards_kept_open
 
 _GROUPS_KEPT = 32
 """Row groups in memory, over all shards of a process; Hugging Face writes 100 images into one."""
@@ -93,7 +94,7 @@ def _labels(table: Any, path: Path) -> Any:
     return labels.to_numpy()
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=shards_kept_open())
 def _file(path: Path, modified_ns: int) -> Any:
     del modified_ns  # only tells one file from another
     return pq.ParquetFile(path)

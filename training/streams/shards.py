@@ -100,7 +100,9 @@ def check_row(row: ShardRow, *, images: int, classes: int, wanted_as: str) -> No
     """Raises a StudyError where a row has fewer images than are wanted, or labels that are no classes."""
     if len(row) < images:
         raise StudyError(f"{row.folder} has {len(row):,} images; {wanted_as} asks for {images:,}")
-    bounds = [(*shard.label_bounds(), shard.path.name) for shard in row.shards if len(shard)]
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+        found = pool.map(lambda shard: (*shard.label_bounds(), shard.path.name), filter(len, row.shards))
+        bounds = list(found)
     lowest, highest = min(bounds), max(bounds, key=lambda item: item[1])
     if lowest[0] < 0 or highest[1] >= classes:
         label, name = (lowest[0], lowest[2]) if lowest[0] < 0 else (highest[1], highest[2])

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.errors import StudyError
+from training.streams.open_files import shards_kept_open
 
 _IMAGES = ("jpg", "jpeg", "png")
 _ENTRY = np.dtype([("offset", "<i8"), ("bytes", "<i8"), ("label", "<i4")])
 _END_BYTES = 1024
 """Zeros at the end of every tar file."""
-_OPEN_SHARDS = 256
-"""Most files that are kept open in a process; common limits are 1024."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +129,12 @@ class _OpenFile:
         os.close(self.descriptor)
 
 
-@functools.lru_cache(maxsize=_OPEN_SHARDS)
+@functools.lru_cache(maxsize=shards_kept_open())
 def _opened(path: Path, contents: Path) -> _OpenFile:
     del contents  # only tells one file from another
     return _OpenFile(path)
 
 
-@functools.lru_cache(maxsize=_OPEN_SHARDS)
+@functools.lru_cache(maxsize=shards_kept_open())
 def _contents(path: Path) -> NDArray[np.void]:
     return np.load(path, mmap_mode="r")

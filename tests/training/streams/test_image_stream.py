@@ -1,5 +1,7 @@
 import itertools
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _batches(stream: ImageStream, count: int, **options: Any) -> list[HostBatch]:
     asked: dict[str, Any] = {"seed": 3, "first_step": 0, "batch_images": BATCH, "rows": slice(0, BATCH)}
-    with closing(stream.training(**asked | options)) as batches:  # type: ignore[type-var]
+    with closing(stream.training(**asked | options)) as batches:
         return list(itertools.islice(batches, count))
 
 
@@ -215,3 +217,19 @@ def test_held_out_images_are_the_middles(tmp_path: Path) -> None:
     resized = whole.resize((300, 256), Image.Resampling.BILINEAR)
     expected = np.asarray(resized.crop((38, 16, 38 + 224, 16 + 224))).astype(int)
     assert np.abs(batch.images[0] - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_a_process_may_end_with_a_stream_open(folder: Path) -> None:
+    """Threads that decode ahead neither hold the process up nor complain when it goes."""
+    program = (
+        "from pathlib import Path\n"
+        "from tests.training.streams.small_shards import spec\n"
+        "from training.streams.image_stream import open_stream\n"
+        f"stream = open_stream(spec(), Path({str(folder / 'tar')!r}))\n"
+        "batches = stream.training(seed=0, first_step=0, batch_images=256, rows=slice(0, 256))\n"
+        "print(len(next(batches)))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout == "256\n"
+    assert "Traceback" not in ended.stderr
