@@ -92,7 +92,7 @@ MISTAKES = [
     (["budget=10k", "seeds=2", "seed=1"], "both seed and seeds are given"),
     (["budget=10k", "schedule.name=linear"], r"schedule\.name 'linear' is unknown; choose cosine, wsd, constant"),
     (["budget=10k", "study.recipe.compute_dtype=fp16"], "choose float32, bfloat16"),
-    (["budget=10k", "action=fly"], "action 'fly' is unknown; choose plan, sweep, finetune, models"),
+    (["budget=10k", "action=fly"], "action 'fly' is unknown; choose plan, sweep, finetune, .*models"),
     (["budget=10k", "format=xml"], "format 'xml' is unknown; choose table, json"),
     (["budget=10k", "model=scale/f3", "model.shape.stage_depths=[1]"], "same number of stages"),
     (["budget=[1"], "settings are written key=value"),
@@ -251,3 +251,29 @@ def test_tab_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("COMP_LINE", "loglog study=")
     done = launcher("-sc", "query=bash", folder=tmp_path)
     assert done.stdout.split() == [f"study={study}" for study in STUDIES]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG_DIR / "finetune").glob("*.yaml")))
+def test_every_fine_tuning_composes(name: str) -> None:
+    """Each file of conf/finetune names data, recipe and learning rates; the other settings are those of the study."""
+    spec = compose([f"finetune={name}", "budget=10k", "action=finetune"]).finetune
+    assert spec is not None
+    assert spec.data.name == name
+    assert spec.data.channels == 3
+    assert spec.recipe.sam_radius == 0.05
+    assert len(spec.peak_lrs) == 3
+    assert (spec.seeds, spec.rates_per_cell) == ((0,), 1)
+    more = compose([f"finetune={name}", "budget=10k", "action=finetune", "seeds=3", "finetune.rates_per_cell=2"])
+    assert more.finetune == dataclasses.replace(spec, seeds=(0, 1, 2), rates_per_cell=2)
+    assert more.study == compose(["budget=10k", "seeds=3"]).study
+
+
+def test_fine_tuning_needs_no_budget() -> None:
+    """Without one, every checkpoint is meant; those of the reference study go to ImageNet, as the paper states."""
+    request = compose(["study=jft", "action=finetune"])
+    assert request.budget.core_hours == pytest.approx(106_800, rel=0.01)
+    assert request.finetune is not None
+    assert (request.finetune.data.name, request.finetune.data.image_px, request.finetune.data.evaluation_px) == (
+        "imagenet", 384, 480,
+    )  # fmt: skip
+    assert (request.finetune.epochs, request.finetune.batch_images) == (50.0, 2048)
