@@ -80,13 +80,14 @@ def revive(hint: Any, value: Any) -> Any:
     return value
 
 
-def _noun_of(nouns: Sequence[type[Any]], data: Mapping[str, Any]) -> type[Any]:
+def _noun_of(nouns: Sequence[type[Any]], data: Any) -> type[Any]:
     """Returns the one noun that knows every key of `data` and lacks none; all else would be a guess."""
-    fitting = [noun for noun in nouns if _required(noun) <= data.keys() <= set(_field_names(noun))]
+    keys = list(typing.cast("Mapping[str, Any]", data)) if isinstance(data, Mapping) else [str(data)]
+    fitting = [noun for noun in nouns if _required(noun) <= set(keys) <= set(_field_names(noun))]
     if len(fitting) == 1:
         return fitting[0]
     have = "; ".join(f"{noun.__name__} has {', '.join(_field_names(noun))}" for noun in nouns)
-    raise ValueError(f"the fields {', '.join(data)} are those of {'several' if fitting else 'none'} of these: {have}")
+    raise ValueError(f"the fields {', '.join(keys)} are those of {'several' if fitting else 'none'} of these: {have}")
 
 
 def _required(noun: type[Any]) -> set[str]:
