@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -66,10 +67,9 @@ def test_one_wrong_sample_is_found(seed: int, place: int, other: int) -> None:
         (lambda c: (dataclasses.replace(c[0], digest="0" * 16), *c[1:]), "epoch 0 did not hold every sample once"),
     ],
 )
-def test_faults_are_named(change: object, said: str) -> None:
+def test_faults_are_named(change: Callable[[Certificate], Certificate], said: str) -> None:
     """The first epoch with too few or too many samples, or with the wrong ones."""
     whole = faultless(images=IMAGES, images_per_epoch=PER_EPOCH)
-    assert callable(change)
     assert fault(change(whole), images=IMAGES, images_per_epoch=PER_EPOCH) == said
 
 

@@ -75,3 +75,20 @@ def test_cells_without_an_error_are_left_out() -> None:
 def test_what_cannot_tell_gives_none(losses: np.ndarray, errors: np.ndarray) -> None:
     """Few cells, nothing that varies, or errors that go the wrong way give no curve."""
     assert fit(losses, errors) is None
+
+
+def test_a_tainted_cell_moves_the_curve_less() -> None:
+    """One error is wrong: gamma is nearer to the truth when its run is tainted."""
+    losses = np.linspace(1.5, 4.0, 9)
+    errors = error(losses, **TRUTH) + 0.05 * (np.arange(9) == 4)
+
+    def off(taint: str | None) -> float:
+        rows = [
+            Point(model=f"m{i}", loss=float(x), flops=float(i + 1), error=float(e), taint=taint if i == 4 else None)
+            for i, (x, e) in enumerate(zip(losses, errors, strict=True))
+        ]
+        found = fit_downstream(cells_of(table(rows)), resamples=0, rng=np.random.default_rng(0))
+        assert found is not None
+        return abs(found.gamma - TRUTH["gamma"])
+
+    assert 0 < off("wrong") < 0.7 * off(None)

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,3 +89,30 @@ def test_cells_without_a_rate_have_no_law() -> None:
     """Where no rate is known there is nothing to say."""
     points = [Point(model="a", loss=2.0, flops=1.0 + i, params=1e6, tokens=1e7) for i in range(9)]
     assert fit_rate_law(cells_of(table(points))) is None
+
+
+def test_a_tainted_cell_moves_the_law_less() -> None:
+    """The rates of one cell are eight times too high: the exponent is nearer to the truth when they are tainted."""
+
+    def off(taint: str | None) -> float:
+        right = [point for cell in cells(GRID) for point in points_of(cell)]
+        wrong = [
+            replace(p, peak_lr=8 * (p.peak_lr or 0.0), taint=taint) if (p.params, p.tokens) == GRID[-1] else p
+            for p in right
+        ]
+        found = fit_rate_law(cells_of(table(wrong)))
+        assert found is not None
+        return abs(found.exponent_params - P)
+
+    assert 0 < off("wrong") < 0.7 * off(None)
+
+
+def points_of(cell: Cell) -> list[Point]:
+    """The runs of a cell, one at each rate."""
+    return [
+        Point(
+            model=cell.model, loss=rate.loss, flops=cell.flops, params=cell.params, tokens=cell.tokens,
+            peak_lr=rate.peak_lr,
+        )
+        for rate in cell.tried
+    ]  # fmt: skip

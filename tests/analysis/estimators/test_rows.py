@@ -20,6 +20,7 @@ from tests.analysis.synthetic import (
     study_points,
     study_records,
     table,
+    tainted,
 )
 
 SIZES, DATA = np.geomspace(1e6, 1e9, 6), np.geomspace(1e7, 1e10, 5)
@@ -54,6 +55,18 @@ def test_seeds_of_a_cell_are_rows_with_one_owner() -> None:
     assert np.bincount(rows.owner).tolist() == [3] * len(cells)
     for i in range(len(cells)):
         assert len(set(rows.log_values["params"][rows.owner == i])) == 1
+
+
+def test_a_tainted_run_is_a_row_of_less_weight() -> None:
+    """Beside untainted seeds too: the mean of a cell leaves it out, a surface counts it a quarter."""
+    records = study_records(seeds=3, noise=0.01)
+    rows = surface_rows(
+        cells_of(study_points(tainted(run) if run.trial.seed == 0 else run for run in records)), "core_hours", SURFACE
+    )
+    assert rows.count == len(records) / 3
+    for cell in range(int(rows.owner.max()) + 1):
+        assert sorted(rows.weights[rows.owner == cell]) == [0.25, 1.0, 1.0]
+    assert rows.only(rows.weights < 1).weights.tolist() == [0.25] * (rows.count // 3)
 
 
 def test_cells_without_size_or_data_are_left_out() -> None:

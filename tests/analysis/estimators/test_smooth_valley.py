@@ -122,3 +122,14 @@ def test_what_is_left_is_a_run_of_neighbours_with_the_best(losses: list[float]) 
     assert near.log_loss.min() == min(losses)
     assert (np.diff(near.log_params) == 1).all()
     assert len(near.log_params) >= min(6, len(losses))
+
+
+@pytest.mark.parametrize("stiffness", [None, 1.0, 1e-3])
+def test_a_run_of_less_weight_pulls_less(stiffness: float | None) -> None:
+    """One loss is far too low: at a quarter of the weight it moves the minimum less, at next to none not at all."""
+    is_wrong = np.arange(len(X)) == 2
+    wrong = parabola(16.2) - 0.05 * is_wrong
+    valleys = (Valley(log_params=X, log_loss=wrong, weights=np.where(is_wrong, w, 1.0)) for w in (1.0, 0.25, 1e-9))
+    moved = [abs(least(one, Smoother(stiffness=stiffness, noise_sd=0.0)) - 16.2) for one in valleys]
+    assert moved[0] > moved[1] > moved[2]
+    assert moved[2] == pytest.approx(0.0, abs=1e-3)

@@ -61,7 +61,8 @@ def test_costs_by_model() -> None:
         [sum(predicted) / 4] * 4
     )
     text = printed(result)
-    assert f"predicted at {FLOPS_PER_CORE_HOUR:.3g} FLOPs, billed in this machine's: ratio of shares" in " ".join(text.split())
+    said = f"predicted at {FLOPS_PER_CORE_HOUR:.3g} FLOPs, billed in this machine's: ratio of shares"
+    assert said in " ".join(text.split())
     assert all(len(line.rstrip()) <= WIDTH for line in text.splitlines())
 
 
