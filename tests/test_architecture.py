@@ -27,8 +27,8 @@ NOT_IMPORTED_BY_PEOPLE = (
 """What only jobs and workers import: training, and with it JAX; submitit; Ray."""
 
 FILE_CAP, FUNCTION_CAP = 400, 60
-RECIPES = (("training/loop.py", "train"),)
-"""A training loop is a recipe and may be long."""
+RECIPES: tuple[tuple[str, str], ...] = ()
+"""Functions that are recipes, read from top to bottom, and may be long."""
 WITHOUT_SUBJECT = {"utils", "util", "helpers", "helper", "core", "base", "common", "misc", "manager"}
 MACHINE_PATHS = re.compile(
     "|".join(rf"(?<![\w.]){re.escape('/' + top)}/\w" for top in ("home", "Users", "root", "work", "mnt"))
