@@ -27,6 +27,9 @@ from training.layers import (
     stacked,
 )
 
+UNROLLED_DEPTH = 4
+"""Up to so many blocks follow one another without a loop: small nets run faster, and compile as fast."""
+
 
 def init(key: jax.Array, shape: ViTShape, *, image_px: int, channels: int, classes: int) -> Params:
     """Returns fresh float32 parameters for training images of this size; the classifier reads one token's width."""
@@ -123,7 +126,8 @@ def _run_blocks(
 
     body = jax.checkpoint(block, prevent_cse=False) if forward.remat else block
     noise = (keys, drop_rates(forward.stochastic_depth, encoder.depth)) if has_noise else (None, None)
-    return jax.lax.scan(body, x, (params, *noise))[0]
+    unroll = encoder.depth if encoder.depth <= UNROLLED_DEPTH else 1
+    return jax.lax.scan(body, x, (params, *noise), unroll=unroll)[0]
 
 
 def _block_layout(encoder: Encoder) -> Params:
@@ -168,8 +172,10 @@ def _attention_pool(params: Params, x: jax.Array, heads: int) -> jax.Array:
 
 def _attend(queries: jax.Array, keys: jax.Array, values: jax.Array, heads: int) -> jax.Array:
     """Returns softmax(q k / sqrt(width of a head)) v for each head; the softmax runs in float32."""
-    split = (x.reshape(*x.shape[:2], heads, -1) for x in (queries, keys, values))
-    return jax.nn.dot_product_attention(*split).reshape(queries.shape)
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (queries, keys, values))
+    scores = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1).astype(v.dtype)
+    return jnp.einsum("bhts,bshd->bthd", weights, v).reshape(queries.shape)
 
 
 def _mlp(params: Params, x: jax.Array) -> jax.Array:
