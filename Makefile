@@ -2,7 +2,7 @@
 # Written for GNU make 3.81 too, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan finetune calibrate status watch stop retry test test-clusters lint models data bench ui fit
+.PHONY: help setup sweep plan finetune calibrate status watch stop retry test test-clusters lint models data bench compile-tpu ui fit
 
 SYSTEM_PYTHON := python3
 PYTHON := .venv/bin/python
@@ -19,9 +19,10 @@ READY := .venv/.ready
 ## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2
 ## NAME      which benchmark (bench) or image set (data)
 ## MODEL     one model instead of the study's ladder: scale/f3, nfnet/f7p
+## TOPOLOGY  the TPUs that compile-tpu compiles for, GENERATION:CHIPS: v4:2x2x1 (default), v4:4x4x4, v5e:4x4
 ## FORMAT    json: one JSON object on stdout and nothing else
-## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (fit, data, bench, ui, test)
-WORDS := BUDGET BUDGETS PICK STUDY DATA CLUSTER STRATEGY SPEND SEEDS NAME MODEL FORMAT EXTRA SYSTEM_PYTHON
+## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (all others)
+WORDS := BUDGET BUDGETS PICK STUDY DATA CLUSTER STRATEGY SPEND SEEDS NAME MODEL TOPOLOGY FORMAT EXTRA SYSTEM_PYTHON
 
 # A misspelt word is refused: make itself would pass over BUGDET=10k in silence.
 GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(word)))),$(word)))
@@ -85,6 +86,10 @@ data: $(READY) ## fetch the image set NAME: fashion_mnist or cifar10
 
 bench: $(READY) ## run the benchmark NAME; without NAME, list them
 	@$(PYTHON) -m launcher.run_benchmark $(call positional,NAME) $(extra)
+
+compile-tpu: $(READY) ## compile the training step of MODEL for the TPUs of TOPOLOGY, on any machine; takes minutes
+	@$(PYTHON) -m training.pod.compile_tpu $(call positional,MODEL) $(call said,--topology,TOPOLOGY) \
+	  $(call said,--format,FORMAT) $(extra)
 
 test: $(READY) ## run the tests
 	@$(PYTHON) -m pytest -n 3 $(extra)  # one more than CI's cores: tests of clusters wait most of the time

@@ -11,11 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from sweeps.nfnet_shape import Block, NFNetShape
+from training.activation import gelu
 from training.convolution import convolve
 from training.forward import Forward
 from training.layers import CLASSIFIER_INIT_STD, STACKED, Leaf, Params, draw, dropout, stacked
+from training.standardisation import standardise_by_rows
 
 GELU_GAIN = 1.7015
 """gamma: keeps the variance of unit-variance input (arXiv:2101.08692)."""
@@ -23,6 +26,8 @@ RESIDUAL_SCALE = 0.2
 """alpha: how much variance a block adds, alpha squared of its input's."""
 FEWEST_STACKED = 2
 """Blocks alike that are worth a loop."""
+_KEPT = jax.checkpoint_policies.save_only_these_names("convolution", "gate")
+"""What a loop keeps of a block for the backward pass: the rest is cheap to compute again, and dear to store."""
 
 
 def init(key: jax.Array, shape: NFNetShape, *, channels: int, classes: int, skip_init: float) -> Params:
@@ -124,7 +129,7 @@ def _run_blocks(
     def body(x: jax.Array, one: Any) -> tuple[jax.Array, None]:
         params, beta, key, drop = one
         kept = None if key is None else _kept(key, drop, x)
-        once = jax.checkpoint(block, prevent_cse=False) if forward.remat else block
+        once = jax.checkpoint(block, prevent_cse=False, policy=None if forward.remat else _KEPT)
         return once(params, x, beta, kept), None
 
     betas = jnp.array(run.betas, x.dtype)
@@ -169,7 +174,7 @@ def _block(
     out = _conv(params["grouped0"], _gelu(out), stride=block.stride, groups=block.groups, path=path)
     out = _conv(params["grouped1"], _gelu(out), groups=block.groups, path=path)
     out = _conv(params["expand"], _gelu(out), path=path)
-    gate = 2.0 * _squeeze_excite(params, out)
+    gate = 2.0 * checkpoint_name(_squeeze_excite(params, out), "gate")
     out = out * (gate if kept is None else gate * kept)[:, None, None, :]
     return shortcut + out * (RESIDUAL_SCALE * params["skip_gain"]).astype(out.dtype)
 
@@ -181,8 +186,10 @@ def _squeeze_excite(params: Params, x: jax.Array) -> jax.Array:
 
 
 def _conv(conv: Params, x: jax.Array, *, stride: int = 1, groups: int = 1, path: str) -> jax.Array:
-    weight = standardise(conv["weight"], conv["gain"]).astype(x.dtype)
-    return convolve(x, weight, stride=stride, groups=groups, path=path) + _per_channel(conv["bias"], x)
+    by = standardise_by_rows if path == "im2col" else standardise
+    weight = by(conv["weight"], conv["gain"]).astype(x.dtype)
+    out = convolve(x, weight, stride=stride, groups=groups, path=path) + _per_channel(conv["bias"], x)
+    return checkpoint_name(out, "convolution")
 
 
 def standardise(weight: jax.Array, gain: jax.Array) -> jax.Array:
@@ -197,7 +204,7 @@ def standardise(weight: jax.Array, gain: jax.Array) -> jax.Array:
 
 
 def _gelu(x: jax.Array) -> jax.Array:
-    return GELU_GAIN * jax.nn.gelu(x)
+    return GELU_GAIN * gelu(x)
 
 
 def _average_pool(x: jax.Array) -> jax.Array:

@@ -1,38 +1,25 @@
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import yaml
 
-from sweeps.canonical import from_jsonable
 from sweeps.nfnet_shape import NFNetShape
-from sweeps.study import Model
 from tests.training.small_nets import SHAPES, SMALL
 from tests.training.test_convolution import naive
 from training import nfnet
 from training.forward import Forward
 
+DEEP = NFNetShape(
+    stage_depths=(2, 4),
+    stage_widths=(4, 8),
+    stage_strides=(1, 2),
+    stem_widths=(4,),
+    stem_strides=(2,),
+    group_width=2,
+)
 IM2COL = Forward(path="im2col")
-CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
-
-
-def sizes(shape: NFNetShape, classes: int, channels: int = 3) -> int:
-    """Counts the parameters of the model without making them."""
-    tree = jax.eval_shape(
-        lambda key: nfnet.init(key, shape, channels=channels, classes=classes, skip_init=0.0), jax.random.key(0)
-    )
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-
-@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: f"{file.parent.name}/{file.stem}")
-@pytest.mark.parametrize("classes", [1000, 30_000])
-def test_every_shape_in_conf_counts_the_parameters_of_the_real_model(file: Path, classes: int) -> None:
-    """The closed form that plans are priced with equals the model that is trained, exactly."""
-    model = from_jsonable(Model, yaml.safe_load(file.read_text()))
-    assert model.shape.params(classes=classes, channels=3) == sizes(model.shape, classes)
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -60,15 +47,26 @@ def conv(params: dict[str, np.ndarray], x: np.ndarray, stride: int = 1, groups: 
     return naive(x, standardised, stride, groups) + params["bias"][:, None, None, None]
 
 
+def each_block(params: dict) -> list[dict]:  # type: ignore[type-arg]
+    """The parameters of every block in order, those that lie stacked taken apart."""
+    blocks = []
+    for entry in params["blocks"]:
+        if (stack := entry.get("stacked")) is None:
+            blocks.append(entry)
+        else:
+            blocks += [jax.tree.map(lambda leaf, i=i: leaf[i], stack) for i in range(len(stack["skip_gain"]))]
+    return blocks
+
+
 def reference_logits(params: dict, images: np.ndarray, shape: NFNetShape) -> np.ndarray:  # type: ignore[type-arg]
     """The network as section 4 of the reference describes it, written once more in NumPy and float64."""
     x = images.transpose(3, 1, 2, 0)
     for index, stem in enumerate(params["stem"]):
         x = conv(stem, gelu(x) if index else x, shape.stem_strides[index])
-    position, expected_std = 0, 1.0
+    blocks, position, expected_std = each_block(params), 0, 1.0
     for stage, depth in enumerate(shape.stage_depths):
         for index in range(depth):
-            block = params["blocks"][position]
+            block = blocks[position]
             stride = shape.stage_strides[stage] if index == 0 else 1
             h = gelu(x) / expected_std
             shortcut = x
@@ -104,6 +102,119 @@ def test_the_model_is_the_one_that_the_paper_describes(name: str) -> None:
     images = jax.random.normal(jax.random.key(5), (3, 16, 16, 3))
     expected = reference_logits(jax.tree.map(np.asarray, params), np.asarray(images, np.float64), shape)
     np.testing.assert_allclose(nfnet.apply(params, images, shape, forward=IM2COL), expected, rtol=2e-4, atol=2e-5)
+
+
+def moved_off_start(shape: NFNetShape, dtype: type = np.float32) -> dict:  # type: ignore[type-arg]
+    """Parameters none of which is where it starts."""
+    params = nfnet.init(jax.random.key(3), shape, channels=3, classes=5, skip_init=0.7)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: np.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), dtype), params)
+
+
+@pytest.mark.parametrize("name", ["grouped", "deep"])
+def test_gradients_are_those_of_the_reference(name: str) -> None:
+    """Along a random direction of every kind of parameter, against central differences in float64."""
+    shape = {**SHAPES, "deep": DEEP}[name]
+    with jax.enable_x64(True):
+        params = moved_off_start(shape, np.float64)
+        rng = np.random.default_rng(1)
+        images, weights = rng.normal(size=(2, 8, 8, 3)), rng.normal(size=(2, 5))
+
+        def loss(params: dict) -> jax.Array:  # type: ignore[type-arg]
+            logits = nfnet.apply(params, jnp.asarray(images), shape, forward=Forward(path="xla"))
+            return jnp.sum(logits * weights)
+
+        slope = jax.jit(jax.grad(loss))(params)
+        leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+        for place in range(0, len(leaves), 5):  # every fifth: all kinds come up
+            along = rng.normal(size=leaves[place][1].shape)
+
+            def shifted(step: float, place: int = place, along: np.ndarray = along) -> float:
+                moved = [leaf + (step * along if i == place else 0) for i, (_, leaf) in enumerate(leaves)]
+                logits = reference_logits(jax.tree.unflatten(tree, moved), images, shape)
+                return float(np.sum(logits * weights))
+
+            expected = (shifted(1e-5) - shifted(-1e-5)) / 2e-5
+            got = float(np.sum(np.asarray(jax.tree.leaves(slope)[place]) * along))
+            assert got == pytest.approx(expected, rel=1e-5, abs=1e-8), leaves[place][0]
+
+
+def test_a_loop_over_stacked_blocks_is_the_same_network() -> None:
+    """Three blocks alike that run in a loop give the logits of the reference, which takes them one by one."""
+    params = moved_off_start(DEEP)
+    images = np.asarray(jax.random.normal(jax.random.key(5), (3, 16, 16, 3)))
+    expected = reference_logits(params, images.astype(np.float64), DEEP)
+    for forward in (IM2COL, Forward(path="xla", remat=True)):
+        got = nfnet.apply(params, jnp.asarray(images), DEEP, forward=forward)
+        np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-5)
+
+
+def test_only_blocks_that_follow_a_transition_in_a_deep_stage_lie_stacked() -> None:
+    """Two blocks alike or more; the small nets of the scale models keep one entry a block."""
+    params = nfnet.init(jax.random.key(0), DEEP, channels=3, classes=5, skip_init=1.0)
+    assert [list(entry) == ["stacked"] for entry in params["blocks"]] == [False, False, False, True]
+    assert params["blocks"][3]["stacked"]["expand"]["weight"].shape[0] == 3
+    assert all(
+        "stacked" not in entry
+        for entry in nfnet.init(jax.random.key(0), SMALL, channels=3, classes=5, skip_init=1.0)["blocks"]
+    )
+
+
+def test_computing_blocks_again_changes_no_gradient() -> None:
+    """Rematerialisation is a matter of memory alone, in a loop and outside."""
+    params, images = moved_off_start(DEEP), jax.random.normal(jax.random.key(5), (2, 8, 8, 3))
+
+    def slope(remat: bool) -> dict:  # type: ignore[type-arg]
+        forward = Forward(path="xla", remat=remat)
+        return jax.jit(jax.grad(lambda p: jnp.sum(nfnet.apply(p, images, DEEP, forward=forward) ** 2)))(params)
+
+    jax.tree.map(
+        lambda kept, again: np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-5 * np.abs(kept).max()),
+        slope(False), slope(True),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [SMALL, DEEP], ids=["small", "deep"])
+def test_noise_needs_a_key_and_leaves_some_images_alone(shape: NFNetShape) -> None:
+    """Without a key no rate matters; with one, an image whose blocks all stay has the logits of a net without noise."""
+    params, images = moved_off_start(shape), jax.random.normal(jax.random.key(5), (32, 8, 8, 3))
+    noisy = Forward(path="xla", stochastic_depth=0.5)
+    plain = np.asarray(nfnet.apply(params, images, shape, forward=Forward(path="xla")))
+    np.testing.assert_array_equal(plain, nfnet.apply(params, images, shape, forward=noisy))
+    once, again, other = (
+        np.asarray(nfnet.apply(params, images, shape, forward=noisy, key=jax.random.key(k))) for k in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(once, again)
+    assert np.any(once != other)
+    is_plain = np.all(np.isclose(once, plain, rtol=1e-4, atol=1e-5), axis=1)
+    assert 0 < is_plain.sum() < len(images)
+
+
+def test_stochastic_depth_drops_later_blocks_more_often_and_scales_nothing() -> None:
+    """Block i of n at i / n of the rate; a net whose later branches always fall is its first block alone."""
+    params, images = moved_off_start(SMALL), jax.random.normal(jax.random.key(5), (64, 8, 8, 3))
+    silent = jax.tree.map(lambda leaf: leaf, params)
+    for entry in silent["blocks"][1:]:
+        entry["skip_gain"] = np.float32(0)
+    shorter = np.asarray(nfnet.apply(silent, images, SMALL, forward=Forward(path="xla")))
+    noisy = Forward(path="xla", stochastic_depth=1.0)  # the three blocks fall at 0, 1/3 and 2/3
+    runs = [np.asarray(nfnet.apply(params, images, SMALL, forward=noisy, key=jax.random.key(k))) for k in range(4)]
+    both_fell = np.mean([np.all(np.isclose(run, shorter, rtol=1e-4, atol=1e-5), axis=1) for run in runs])
+    assert both_fell == pytest.approx(1 / 3 * 2 / 3, abs=5 * (2 / 9 * 7 / 9 / 256) ** 0.5)
+
+
+def test_dropout_falls_on_the_features_alone() -> None:
+    """With a classifier of one weight a feature, logits are the features: a part of them 0, the rest scaled up."""
+    params = moved_off_start(SMALL)
+    width = SMALL.head_width
+    params["classifier"] = {"weight": np.eye(width, dtype=np.float32), "bias": np.zeros(width, np.float32)}
+    images = jax.random.normal(jax.random.key(5), (64, 8, 8, 3))
+    plain = np.asarray(nfnet.apply(params, images, SMALL, forward=Forward(path="xla")))
+    noisy = Forward(path="xla", dropout=0.25)
+    dropped = np.asarray(nfnet.apply(params, images, SMALL, forward=noisy, key=jax.random.key(1)))
+    fell = dropped == 0
+    np.testing.assert_allclose(dropped[~fell], plain[~fell] / 0.75, rtol=1e-5)
+    assert fell.mean() == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / fell.size) ** 0.5)
 
 
 def test_standardised_weights_have_the_promised_moments() -> None:

@@ -42,7 +42,7 @@ def brute_force(px: int, kernel: int, stride: int) -> int:
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_convolutions_count_what_meets_a_pixel_forward_and_backward(stride: int, groups: int) -> None:
-    """Both gradients multiply the same pairs as the convolution, whatever padding and dilation they are written with."""
+    """Both gradients meet the pairs of the convolution, whatever padding and dilation they are written with."""
     x, w = jnp.ones((4, 7, 7, 3)), jnp.ones((3, 3, 4 // groups, 6))
 
     def loss(x: jax.Array, w: jax.Array) -> jax.Array:
