@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def product_macs(jaxpr: Any) -> int:
             kernel = equation.invars[1].aval.shape
             out_axis = equation.params["dimension_numbers"].rhs_spec[0]
             total += out[0] * math.prod(kernel) // kernel[out_axis]
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
             total += product_macs(inner) * equation.params.get("length", 1)
     return total
 
