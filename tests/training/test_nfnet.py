@@ -168,10 +168,9 @@ def test_computing_blocks_again_changes_no_gradient() -> None:
         forward = Forward(path="xla", remat=remat)
         return jax.jit(jax.grad(lambda p: jnp.sum(nfnet.apply(p, images, DEEP, forward=forward) ** 2)))(params)
 
-    jax.tree.map(
-        lambda kept, again: np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-5 * np.abs(kept).max()),
-        slope(False), slope(True),
-    )  # fmt: skip
+    kept, again = slope(False), slope(True)
+    largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(kept))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6 * largest), kept, again)
 
 
 @pytest.mark.parametrize("shape", [SMALL, DEEP], ids=["small", "deep"])

@@ -153,7 +153,8 @@ def _step(request: Request, mesh: Mesh, flops: float, traffic_bytes: float, memo
         flops=flops,
         traffic_bytes=traffic_bytes,
         memory_bytes=memory_bytes,
-        floor_s=max(flops / device.peak_flops_per_s, traffic_bytes / device.bytes_per_s),
+        # Unlike max, unknown where the traffic is.
+        floor_s=float(np.maximum(flops / device.peak_flops_per_s, traffic_bytes / device.bytes_per_s)),
         fits=memory_bytes <= device.memory_bytes,
         source=f"libtpu {_version('libtpu')}, jax {jax.__version__}, {request.topology} ({mesh.size} cores), "
         f"sharding {compute.sharding}, remat {compute.remat}, microbatches {compute.microbatches}",
