@@ -111,15 +111,17 @@ def _job(config: DictConfig) -> Job:
 
 def show_plan(request: Request) -> int:
     """Prints the plan of a request, counting what is recorded already; returns the exit code."""
+    from launcher.drive.expected_time import time_line
     from launcher.show.plan_table import make_console, plan_as_json, print_plan
     from tracking.ledger import load_records
 
-    records = load_records(project_paths(), request.study.name)
+    paths = project_paths()
+    records = load_records(paths, request.study.name)
     plan = request.plan(records)
     if request.json:
         _print_json(plan_as_json(plan))
     else:
-        print_plan(plan, make_console())
+        print_plan(plan, make_console(), time=time_line(request, plan, records, paths))
     return 0
 
 

@@ -1,5 +1,6 @@
 """How fast a model was measured to train on the devices at hand, and what that says of a kind of hardware."""
 
+import dataclasses
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -103,6 +104,17 @@ class Unmeasured:
     model: str
     family: str
     reason: str
+
+
+def with_one_peak(measured: Iterable[Calibration], before: Hardware | None) -> list[Calibration]:
+    """Returns the calibrations of like devices with the highest peak that any of them, or the hardware before, saw.
+
+    A peak that was timed is what the device had to spare just then.
+    """
+    found = list(measured)
+    seen = [one.peak_flops_per_s_per_core for one in found] + [before.peak_flops_per_s_per_core if before else None]
+    peak = max((value for value in seen if value is not None), default=None)
+    return [dataclasses.replace(one, peak_flops_per_s_per_core=peak) for one in found]
 
 
 def with_measured(

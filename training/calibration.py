@@ -1,6 +1,7 @@
 """Measures how fast a model trains on the devices of this process: the trainer's own step, and nothing else."""
 
 import dataclasses
+import importlib.metadata
 import math
 import statistics
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
 from sweeps.calibration import Calibration, CalibrationTask
@@ -21,10 +21,10 @@ from training.device_peaks import device_peak
 from training.feed import STEPS_PER_DISPATCH, Feed, Seen, open_feed
 from training.mesh import make_mesh
 from training.optimiser import warmup_steps
-from training.source import AnySource, FedSource
+from training.pod.matrix_flops import matrix_flops
+from training.source import AnySource, FedSource, Source
 from training.step import Horizon, TrainState, make_programs
 from training.streams.host_batch import HostBatch
-from training.traced_flops import traced_flops
 
 
 def calibrate(task: CalibrationTask, *, data_dir: Path, say: Callable[[str], None] = lambda stage: None) -> Calibration:
@@ -80,11 +80,11 @@ def calibrate(task: CalibrationTask, *, data_dir: Path, say: Callable[[str], Non
         peak_memory_bytes=_peak_memory_bytes(),
         compiled_memory_bytes=_compiled_memory_bytes(step),
         model_flops_per_image=_model_flops_per_image(trial),
-        traced_flops_per_image=traced_flops(traced.jaxpr) / trial.batch_images,
+        traced_flops_per_image=matrix_flops(_one_step(traced.jaxpr, source)) / trial.batch_images,
         compiler_flops_per_step=_compiler_flops(step),
         peak_flops_per_s_per_core=peak.flops_per_s,
         peak_source=peak.source,
-        versions=f"jax {jax.__version__}, jaxlib {jaxlib.__version__}",
+        versions=f"jax {jax.__version__}, jaxlib {importlib.metadata.version('jaxlib')}",
     )
 
 
@@ -154,6 +154,14 @@ class MadeUpStream:
                 is_good=np.ones(len(mine), np.bool_),
             )
             step += 1
+
+
+def _one_step(jaxpr: Any, source: AnySource) -> Any:
+    """Returns the program of one step: steps of a drawn source are the body of a loop of any length."""
+    if not isinstance(source, Source):
+        return jaxpr.jaxpr
+    (loop,) = (equation for equation in jaxpr.jaxpr.eqns if equation.primitive.name == "while")
+    return loop.params["body_jaxpr"].jaxpr
 
 
 def _model_flops_per_image(trial: Trial) -> float:

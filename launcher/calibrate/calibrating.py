@@ -16,7 +16,7 @@ from launcher.settings.calibrations import (
     write_calibration,
 )
 from launcher.settings.request import ClusterSpec
-from sweeps.calibration import CalibrationTask, Unmeasured, with_measured
+from sweeps.calibration import CalibrationTask, Unmeasured, with_measured, with_one_peak
 from sweeps.compute import ComputeSpec
 from sweeps.hardware import Hardware
 from sweeps.study import Study
@@ -62,7 +62,7 @@ def run_calibration(
             name = hardware_name(found.device)
             if not session.measured:
                 before = _before(name, paths)
-            session.measured.append(found)
+            session.measured = with_one_peak([*session.measured, found], before)
             session.hardware = _keep(session, before, name, paths)
         session.is_interrupted = False
     if as_json:

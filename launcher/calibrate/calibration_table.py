@@ -35,7 +35,7 @@ def said_of(found: Calibration | Unmeasured) -> str:
     """Returns one model in a line, as it is done."""
     if isinstance(found, Unmeasured):
         return f"{found.model}: not measured: {found.reason}"
-    return f"{found.model}: {found.images_per_s_per_core:,.4g} images/s/core +- {100 * found.relative_spread:.1f} %"
+    return f"{found.model}: {_rate(found)} images/s/core +- {100 * found.relative_spread:.1f} %"
 
 
 def print_calibrations(session: Session, paths: ProjectPaths) -> None:
@@ -58,9 +58,7 @@ def _words(one: Calibration) -> tuple[str, ...]:
     return (
         one.model,
         str(one.batch_images // one.cores),
-        f"{one.images_per_s_per_core:,.4g}"
-        if one.images_per_s_per_core < 1000
-        else f"{one.images_per_s_per_core:,.0f}",
+        _rate(one),
         f"{100 * one.relative_spread:.1f} %",
         f"{100 * one.relative_error:.1f} %",
         f"{one.compile_s:.1f}",
@@ -94,9 +92,17 @@ def _lines(session: Session, paths: ProjectPaths) -> list[str]:
     return lines
 
 
+def _rate(one: Calibration) -> str:
+    rate = one.images_per_s_per_core
+    return f"{rate:.4g}" if rate < 1000 else f"{rate:,.0f}"
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.4g} {unit}"
+    return f"{count / 1e3:.1f} kB"

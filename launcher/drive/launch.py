@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launcher.contract.backend import TRAINER, Backend, Order, Task
 from launcher.drive.driver_note import DriverNote, NoteKeeper
+from launcher.drive.expected_time import calibration_of, expected_s
 from launcher.drive.ingestion import Ingestion
 from launcher.drive.open_backend import open_backend
 from launcher.drive.reconcile import Settlement, Surroundings, pending_packs, run
@@ -18,6 +19,7 @@ from launcher.settings.request import LocalCluster, RayCluster, Request, SlurmCl
 from launcher.show.progress import open_view
 from launcher.show.tally import Tally
 from sweeps.errors import StudyError
+from sweeps.hardware import Hardware
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
 from sweeps.wall_time import Speeds, with_wall_hours
@@ -46,10 +48,13 @@ def launch(
         StudyError: the user has to mend something.
     """
     order = order_of(request, paths, trainer=trainer)
-    packs = timed_packs(request, plan, records)
+    at_hand = calibration_of(request, paths)
+    packs = timed_packs(request, plan, records, at_hand)
     pending = [task for pack in packs for task in pack]
     settled = sum(cell.settled_runs for cell in plan.cells)
-    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=plan.total.core_hours)
+    expected, _ = expected_s(request, plan, records, at_hand) or (None, 0)
+    runs, core_hours = settled + len(pending), plan.total.core_hours
+    tally = Tally(pending=pending, runs=runs, core_hours=core_hours, expected_s=expected)
     ledger = SpendLedger(request.spend_cap_core_hours, records)
     study_dir = paths.study_dir(request.study.name)
     with (
@@ -106,12 +111,21 @@ def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -
     return dataclasses.replace(order, trainer=COMMAND_TRAINER, command=check_command(request.trainer.command or ""))
 
 
-def timed_packs(request: Request, plan: Plan, records: Sequence[RunRecord]) -> list[tuple[Task, ...]]:
-    """Returns the pending packs of a plan with what is known of their time; single trials where rates compete."""
-    speeds, cores = Speeds.of(records), cores_per_trial(request)
+def timed_packs(
+    request: Request, plan: Plan, records: Sequence[RunRecord], at_hand: Hardware | None = None
+) -> list[tuple[Task, ...]]:
+    """Returns the pending packs of a plan with what is known of their time; single trials where rates compete.
+
+    Args:
+        request: where they run.
+        plan: what is run.
+        records: of runs that were timed.
+        at_hand: what was calibrated of the devices that will train them; None: nothing.
+    """
+    speeds, cores, hardware = Speeds.of(records), cores_per_trial(request), request.study.hardware
 
     def timed(task: Task) -> Task:
-        cost = with_wall_hours(task.cost, task.trial, speeds=speeds, hardware=request.study.hardware, cores=cores)
+        cost = with_wall_hours(task.cost, task.trial, speeds=speeds, hardware=hardware, cores=cores, at_hand=at_hand)
         limit_s = None if cost.wall_hours is None else HANG_FREE_S + HANG_FACTOR * 3600.0 * cost.wall_hours
         return dataclasses.replace(task, cost=cost, limit_s=limit_s)
 

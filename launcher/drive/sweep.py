@@ -10,6 +10,7 @@ from typing import Any
 
 from launcher.contract.backend import TRAINER
 from launcher.drive.driver_lock import driver_lock
+from launcher.drive.expected_time import time_line
 from launcher.drive.ingestion import ingest_ended
 from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
@@ -63,8 +64,9 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
     answer: dict[str, Any] = {"study": sweep.study, "budget_core_hours": request.budget.core_hours}
     try:
         check_tracking_uri(request.tracking_uri)
-        plan = sweep.plan(sweep.records())
-        _show_plan(sweep, plan)
+        records = sweep.records()
+        plan = sweep.plan(records)
+        _show_plan(sweep, plan, records)
         with driver_lock(paths.study_dir(sweep.study), sweep.study):
             take(paths.study_dir(sweep.study))  # what was asked of an earlier driver is no business of this one
             settlement = _settle_all(sweep)
@@ -92,12 +94,12 @@ def _settle_all(sweep: _Sweep) -> Settlement:
     return settlement
 
 
-def _show_plan(sweep: _Sweep, plan: Plan) -> None:
+def _show_plan(sweep: _Sweep, plan: Plan, records: list[RunRecord]) -> None:
     if sweep.request.json:
         return
     from launcher.show.plan_table import make_console, print_plan
 
-    print_plan(plan, make_console())
+    print_plan(plan, make_console(), time=time_line(sweep.request, plan, records, sweep.paths))
 
 
 def _account(settlement: Settlement) -> str:

@@ -62,7 +62,8 @@ def read_calibration(path: Path) -> Hardware:
     try:
         return from_jsonable(Hardware, yaml.safe_load(path.read_text()))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise StudyError(f"{path} cannot be read as hardware ({error}); measure again, or remove it") from error
+        told = " ".join(str(error).split())
+        raise StudyError(f"{path} cannot be read as hardware ({told}); measure again, or remove it") from error
 
 
 def write_calibration(hardware: Hardware, paths: ProjectPaths, *, about: Sequence[str]) -> Path:

@@ -54,14 +54,16 @@ def make_console() -> Console:
     return console
 
 
-def print_plan(plan: Plan, console: Console) -> None:
-    """Prints the cells of the plan from cheap to dear, what is cut and why, the totals and the units."""
+def print_plan(plan: Plan, console: Console, *, time: str | None = None) -> None:
+    """Prints the cells of the plan from cheap to dear, what is cut and why, the totals, the units, and the time."""
     console.print(f"[bold]{plan.study.name}[/bold]: {plan.study.title}", soft_wrap=True)
     console.print(_cell_table(plan))
     if (by_rule := rule_table(plan.study)) is not None:
         console.print(by_rule)
     for line in summary_lines(plan):
         console.print(line, soft_wrap=True, markup=False)
+    if time is not None:
+        console.print(time, soft_wrap=True, markup=False)
 
 
 def _cell_table(plan: Plan) -> Table:

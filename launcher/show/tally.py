@@ -33,6 +33,7 @@ class Tally:
         pending: Iterable[Task],
         runs: int,
         core_hours: float,
+        expected_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begins the count of a plan.
@@ -41,10 +42,11 @@ class Tally:
             pending: what is still to be run of it.
             runs: all runs of the plan, settled ones included.
             core_hours: the price of all of them.
+            expected_s: how long what is pending should take; None: unknown.
         """
         self._tasks = {task.trial.id: task for task in pending}
         self._owed = dict(self._tasks)
-        self._clock = clock
+        self._clock, self._expected_s = clock, expected_s
         self._started_s: float | None = None
         self._measured_core_hours = 0.0
         self.runs, self.core_hours = runs, core_hours
@@ -97,13 +99,13 @@ class Tally:
         self._owed[trial_id] = self._tasks[trial_id]
 
     def eta_s(self) -> float | None:
-        """Returns the seconds left: predicted core-hours left over those done per second; None before any is done."""
+        """Returns the seconds left: predicted core-hours left over those done per second; before that, as expected."""
         if self._started_s is None:
-            return None
+            return self._expected_s
         done = self._measured_core_hours + self._running_core_hours()
         elapsed_s = self._clock() - self._started_s
         if done <= 0.0 or elapsed_s <= 0.0:
-            return None
+            return self._expected_s
         return self._remaining_core_hours() * elapsed_s / done
 
     def _running_core_hours(self) -> float:
