@@ -26,7 +26,7 @@ RESIDUAL_SCALE = 0.2
 """alpha: how much variance a block adds, alpha squared of its input's."""
 FEWEST_STACKED = 2
 """Blocks alike that are worth a loop."""
-_KEPT = jax.checkpoint_policies.save_only_these_names("convolution", "gate")
+_KEPT = jax.checkpoint_policies.save_only_these_names("convolution", "expanded", "gate")
 """What a loop keeps of a block for the backward pass: the rest is cheap to compute again, and dear to store."""
 
 
@@ -173,7 +173,7 @@ def _block(
     out = _conv(params["reduce"], h, path=path)
     out = _conv(params["grouped0"], _gelu(out), stride=block.stride, groups=block.groups, path=path)
     out = _conv(params["grouped1"], _gelu(out), groups=block.groups, path=path)
-    out = _conv(params["expand"], _gelu(out), path=path)
+    out = _conv(params["expand"], _gelu(out), path=path, name="expanded")
     gate = 2.0 * checkpoint_name(_squeeze_excite(params, out), "gate")
     out = out * (gate if kept is None else gate * kept)[:, None, None, :]
     return shortcut + out * (RESIDUAL_SCALE * params["skip_gain"]).astype(out.dtype)
@@ -185,11 +185,13 @@ def _squeeze_excite(params: Params, x: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(_linear(params["excite"], hidden))
 
 
-def _conv(conv: Params, x: jax.Array, *, stride: int = 1, groups: int = 1, path: str) -> jax.Array:
+def _conv(
+    conv: Params, x: jax.Array, *, stride: int = 1, groups: int = 1, path: str, name: str = "convolution"
+) -> jax.Array:
     by = standardise_by_rows if path == "im2col" else standardise
     weight = by(conv["weight"], conv["gain"]).astype(x.dtype)
     out = convolve(x, weight, stride=stride, groups=groups, path=path) + _per_channel(conv["bias"], x)
-    return checkpoint_name(out, "convolution")
+    return checkpoint_name(out, name)
 
 
 def standardise(weight: jax.Array, gain: jax.Array) -> jax.Array:
