@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from training.convolution import convolve, fast_path
+from training.convolution import NATIVE_FROM_CHANNELS, convolve, fast_path
 
 CASES = list(itertools.product((1, 3), (1, 2), (1, 2), (7, 8)))
 
@@ -40,19 +42,30 @@ def test_both_paths_follow_the_definition(path: str, kernel: int, stride: int, g
     np.testing.assert_allclose(got, naive(x, weight, stride, groups), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 2)])
-def test_both_paths_have_the_same_gradients(stride: int, groups: int) -> None:
-    """The gradients to images and weights do not depend on the path."""
+@settings(max_examples=15, deadline=None)
+@given(
+    kernel=st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 1)]),
+    stride=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    widths=st.sampled_from([(1, 1), (2, 3), (NATIVE_FROM_CHANNELS, NATIVE_FROM_CHANNELS + 1)]),
+    px=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    batch=st.integers(1, 3),
+)
+def test_both_paths_have_the_same_values_and_gradients(
+    kernel: tuple[int, int], stride: int, groups: int, widths: tuple[int, int], px: tuple[int, int], batch: int
+) -> None:
+    """Nothing depends on the path, at any kernel, stride and groups, odd sizes, few channels and many."""
+    group_in, group_out = widths
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(4, 8, 8, 3)), jnp.float32)
-    weight = jnp.asarray(rng.normal(size=(3, 3, 4 // groups, 6)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(group_in * groups, *px, batch)), jnp.float32)
+    weight = jnp.asarray(rng.normal(size=(*kernel, group_in, group_out * groups)), jnp.float32)
 
-    def loss(path: str, x: jax.Array, weight: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(convolve(x, weight, stride=stride, groups=groups, path=path)))
+    def pulled_back(path: str) -> tuple[jax.Array, ...]:
+        y, pull = jax.vjp(lambda x, w: convolve(x, w, stride=stride, groups=groups, path=path), x, weight)
+        return y, *pull(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
 
-    xla, im2col = (jax.grad(loss, argnums=(1, 2))(path, x, weight) for path in ("xla", "im2col"))
-    for a, b in zip(xla, im2col, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    for got, expected in zip(pulled_back("im2col"), pulled_back("xla"), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * max(1.0, float(jnp.max(jnp.abs(expected)))))
 
 
 def test_an_unknown_path_is_refused_with_the_two_that_exist() -> None:
