@@ -12,7 +12,7 @@ READY := .venv/.ready
 ## BUDGETS   several of them, for the picks of fit: 10k,110k
 ## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
-## DATA      what checkpoints are fine-tuned on: fashion_mnist (default), cifar10, parts, imagenet (default of jft)
+## DATA      what checkpoints are fine-tuned on: parts (default), fashion_mnist, cifar10, imagenet (default of STUDY=jft)
 ## CLUSTER   where it runs: local (default), inline, slurm, ray
 ## STRATEGY  what is run of the grid: grid (default), asha (learning rates that fall behind are stopped; on Ray)
 ## SPEND     hard cap on the sum over all runs, in core-hours
