@@ -1,5 +1,6 @@
 """What holds for every family: counts, names of leaves, noise, rematerialisation, dtypes."""
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ NETS: dict[str, Shape] = {
     ),
 }
 PLAIN = Forward(path="im2col")
+answer = jax.jit(networks.apply, static_argnames=("shape", "forward"))
 
 
 def laid_out(shape: Shape, *, image_px: int, classes: int, channels: int = 3) -> Any:
@@ -43,9 +45,11 @@ def laid_out(shape: Shape, *, image_px: int, classes: int, channels: int = 3) ->
     )
 
 
+@functools.cache
 def fresh(shape: Shape) -> Any:
     """Returns parameters whose residual branches speak."""
-    return networks.init(jax.random.key(1), shape, image_px=16, channels=3, classes=5, skip_init=0.5)
+    init = functools.partial(networks.init, shape=shape, image_px=16, channels=3, classes=5, skip_init=0.5)
+    return jax.jit(init)(jax.random.key(1))
 
 
 def pictures(batch: int = 4) -> jax.Array:
@@ -126,7 +130,7 @@ def test_the_classifier_lies_where_everybody_finds_it(name: str) -> None:
 def test_the_two_paths_give_the_same_logits(name: str) -> None:
     """A network does not depend on how its convolutions are computed."""
     shape = NETS[name]
-    xla, im2col = (networks.apply(fresh(shape), pictures(), shape, forward=Forward(path=p)) for p in ("xla", "im2col"))
+    xla, im2col = (answer(fresh(shape), pictures(), shape, forward=Forward(path=p)) for p in ("xla", "im2col"))
     np.testing.assert_allclose(xla, im2col, rtol=1e-4, atol=1e-5)
 
 
@@ -152,15 +156,13 @@ def test_noise_comes_with_a_key_alone(name: str) -> None:
     shape, images = NETS[name], pictures()
     params = fresh(shape)
     noisy = Forward(path="im2col", dropout=0.5, stochastic_depth=0.5)
-    plain = networks.apply(params, images, shape, forward=PLAIN)
-    np.testing.assert_array_equal(networks.apply(params, images, shape, forward=noisy), plain)
-    once, again, other = (
-        networks.apply(params, images, shape, forward=noisy, key=jax.random.key(seed)) for seed in (1, 1, 2)
-    )
+    plain = answer(params, images, shape, forward=PLAIN)
+    np.testing.assert_array_equal(answer(params, images, shape, forward=noisy), plain)
+    once, again, other = (answer(params, images, shape, forward=noisy, key=jax.random.key(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(once, again)
     assert float(jnp.max(jnp.abs(once - plain))) > 1e-4
     assert float(jnp.max(jnp.abs(once - other))) > 1e-4
-    quiet = networks.apply(params, images, shape, forward=PLAIN, key=jax.random.key(1))
+    quiet = answer(params, images, shape, forward=PLAIN, key=jax.random.key(1))
     np.testing.assert_allclose(quiet, plain, rtol=1e-5, atol=1e-6)
 
 
@@ -170,9 +172,10 @@ def test_dropout_is_right_on_average(name: str) -> None:
     shape, images = NETS[name], pictures(batch=2)
     params = fresh(shape)
     forward = Forward(path="im2col", dropout=0.5)
-    keys = jax.random.split(jax.random.key(3), 4096)
-    logits = jax.vmap(lambda key: networks.apply(params, images, shape, forward=forward, key=key))(keys)
-    plain = networks.apply(params, images, shape, forward=PLAIN)
+    keys = jax.random.split(jax.random.key(3), 1024)
+    noisy = jax.vmap(lambda key: networks.apply(params, images, shape, forward=forward, key=key))
+    logits = jax.jit(noisy)(keys)
+    plain = answer(params, images, shape, forward=PLAIN)
     standard_error = jnp.std(logits, axis=0) / math.sqrt(len(keys))
     assert float(jnp.max(jnp.abs(jnp.mean(logits, axis=0) - plain) / (standard_error + 1e-6))) < 5
 
@@ -182,8 +185,8 @@ def test_images_do_not_see_one_another(name: str) -> None:
     """An image's logits are the same alone and in a batch: nothing is normalised over the batch."""
     shape, images = NETS[name], pictures()
     params = fresh(shape)
-    together = networks.apply(params, images, shape, forward=PLAIN)
-    alone = networks.apply(params, images[1:2], shape, forward=PLAIN)
+    together = answer(params, images, shape, forward=PLAIN)
+    alone = answer(params, images[1:2], shape, forward=PLAIN)
     np.testing.assert_allclose(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -192,10 +195,10 @@ def test_bfloat16_compute_follows_float32(name: str) -> None:
     """bf16 activations stay within bf16 accuracy of float32, noise included in their dtype."""
     shape, images = NETS[name], pictures()
     params = fresh(shape)
-    exact = networks.apply(params, images, shape, forward=PLAIN)
-    coarse = networks.apply(params, images.astype(jnp.bfloat16), shape, forward=PLAIN)
+    exact = answer(params, images, shape, forward=PLAIN)
+    coarse = answer(params, images.astype(jnp.bfloat16), shape, forward=PLAIN)
     noisy = Forward(path="im2col", dropout=0.5, stochastic_depth=0.5)
-    with_noise = networks.apply(params, images.astype(jnp.bfloat16), shape, forward=noisy, key=jax.random.key(1))
+    with_noise = answer(params, images.astype(jnp.bfloat16), shape, forward=noisy, key=jax.random.key(1))
     assert coarse.dtype == with_noise.dtype == jnp.bfloat16
     assert float(jnp.max(jnp.abs(coarse.astype(jnp.float32) - exact))) < 0.1 * float(jnp.std(exact))
 
@@ -208,6 +211,6 @@ def test_a_lost_branch_is_made_up_for(name: str) -> None:
     shape, images = NETS[name], pictures(batch=2)
     params = fresh(shape)
     forward = Forward(path="im2col", stochastic_depth=1e-6)
-    nearly = networks.apply(params, images, shape, forward=forward, key=jax.random.key(5))
-    plain = networks.apply(params, images, shape, forward=PLAIN)
+    nearly = answer(params, images, shape, forward=forward, key=jax.random.key(5))
+    plain = answer(params, images, shape, forward=PLAIN)
     np.testing.assert_allclose(nearly, plain, rtol=1e-4, atol=1e-5)
