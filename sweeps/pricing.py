@@ -127,14 +127,14 @@ def find_compiled(hardware: Hardware, family: str, model: str, data: DataSpec) -
 
 
 def learned_efficiency(hardware: Hardware, data: DataSpec) -> tuple[float, float] | None:
-    """Returns compiled floor / measured time, and its relative standard deviation over models that have both.
+    """Returns compiled floor / measured time, and its relative standard deviation over models that have both and fit.
 
     That spread is the error of a price that rests on a compiled floor. None where fewer than two models have both.
     """
     reached: list[float] = []
     for item in hardware.throughputs:
         step = find_compiled(hardware, item.family, item.model, data)
-        if step is not None and item.image_px == data.image_px:
+        if step is not None and step.fits and item.image_px == data.image_px:
             reached.append(step.floor_s / step.batch_images_per_core * item.images_per_s_per_core)
     if len(reached) < 2:
         return None

@@ -70,7 +70,7 @@ def _words(one: Calibration) -> tuple[str, ...]:
 
 def _lines(session: Session, paths: ProjectPaths) -> list[str]:
     lines = [f"not measured: {one.model}: {one.reason}" for one in session.unmeasured]
-    if session.is_interrupted:
+    if session.is_interrupted and session.measured:
         lines.append("interrupted: what is above was measured and is kept")
     if not session.measured or session.hardware is None:
         return [*lines, "nothing was measured"]

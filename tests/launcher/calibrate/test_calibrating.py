@@ -10,6 +10,7 @@ import pytest
 from launcher.calibrate import calibrating, measuring
 from launcher.calibrate.calibrating import run_calibration
 from launcher.calibrate.measuring import measure, slot_of, tasks_of
+from launcher.calibrate.session import INCOMPLETE, INTERRUPTED
 from launcher.settings.calibrations import hardware_at_hand, read_calibration
 from launcher.settings.compose import compose
 from launcher.settings.request import InlineCluster, LocalCluster
@@ -112,7 +113,7 @@ def test_the_others_go_on(
 ) -> None:
     """A model that does not fit is said; those before and after it are kept, and the exit code tells."""
     measured_by_hand(F0, Unmeasured(model="big", family="nfnet", reason="out of memory: 99 GB"), F1)
-    assert run(make_study("a", "b", "c"), tmp_path, as_json=False) == calibrating.INCOMPLETE
+    assert run(make_study("a", "b", "c"), tmp_path, as_json=False) == INCOMPLETE
     printed = capsys.readouterr()
     assert "not measured: big: out of memory: 99 GB" in printed.out
     assert "f0: 100 images/s/core +- 10.0 %" in printed.err
@@ -125,7 +126,7 @@ def test_ctrl_c_keeps_what_was_measured(
 ) -> None:
     """The file holds the models that were done, and the answer says that it was interrupted."""
     measured_by_hand(F0, KeyboardInterrupt())
-    assert run(make_study("a", "b"), tmp_path) == calibrating.INTERRUPTED
+    assert run(make_study("a", "b"), tmp_path) == INTERRUPTED
     answer = json.loads(capsys.readouterr().out)
     assert answer["interrupted"] and [one["model"] for one in answer["calibrations"]] == ["f0"]
     assert [item.model for item in read_calibration(Path(answer["file"])).throughputs] == ["f0"]
@@ -136,7 +137,7 @@ def test_nothing_measured_leaves_no_file(
 ) -> None:
     """Where the first model is interrupted there is no hardware, and it is said."""
     measured_by_hand(KeyboardInterrupt())
-    assert run(make_study("a"), tmp_path, as_json=False) == calibrating.INTERRUPTED
+    assert run(make_study("a"), tmp_path, as_json=False) == INTERRUPTED
     assert "nothing was measured" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 

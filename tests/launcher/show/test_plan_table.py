@@ -181,4 +181,4 @@ def test_the_assumed_efficiency_is_that_of_the_committed_figures() -> None:
     study = plan_of("study=jft", "budget=110k").study
     learned = learned_efficiency(study.hardware, study.data)
     said = study.hardware.assumed_efficiency, study.hardware.efficiency_spread
-    assert said == ((None, None) if learned is None else pytest.approx(learned, abs=0.005))
+    assert said == ((None, None) if learned is None else pytest.approx(learned, rel=1e-3))
