@@ -135,6 +135,22 @@ def make_programs(
             return one_step(state, arrays, horizon, indices[0])
         return jax.lax.fori_loop(0, count, lambda i, s: one_step(s, arrays, horizon, indices[i]), state)
 
+    evaluate, evaluate_rows = _make_evaluations(shape, recipe, source, mesh, path=path)
+    return Programs(
+        mesh=mesh,
+        compute=compute,
+        start=jax.jit(start, out_shardings=sharding),
+        advance=advance,
+        evaluate=evaluate,
+        evaluate_rows=evaluate_rows,
+        state_sharding=sharding,
+    )
+
+
+def _make_evaluations(
+    shape: Shape, recipe: RecipeSpec, source: AnySource, mesh: Mesh, *, path: str
+) -> tuple[Callable[..., HeldOut], Callable[..., HeldOut]]:
+    """Returns Programs.evaluate and Programs.evaluate_rows."""
     forward = Forward(path=path)
     dtype = jnp.dtype(recipe.compute_dtype)
 
@@ -162,15 +178,7 @@ def make_programs(
     def evaluate_rows(params: Params, arrays: Any) -> HeldOut:
         return sums(params, *source.draw(arrays, jnp.uint32(0), jnp.uint32(0)))
 
-    return Programs(
-        mesh=mesh,
-        compute=compute,
-        start=jax.jit(start, out_shardings=sharding),
-        advance=advance,
-        evaluate=evaluate,
-        evaluate_rows=evaluate_rows,
-        state_sharding=sharding,
-    )
+    return evaluate, evaluate_rows
 
 
 def start_state(seed: jax.Array, *, shape: Shape, data: DataSpec, recipe: RecipeSpec) -> TrainState:

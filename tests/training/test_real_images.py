@@ -32,7 +32,7 @@ def tiny_set(monkeypatch: pytest.MonkeyPatch) -> RealImages:
         test_images=np.broadcast_to(test[:, None, None, None], (20, 8, 8, 1)).copy(),
         test_labels=test.astype(np.int32) % 10,
     )
-    monkeypatch.setitem(real_images._READERS, "fashion_mnist", lambda folder: images)
+    monkeypatch.setitem(real_images.READERS, "fashion_mnist", lambda folder: images)
     return images
 
 
