@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -15,14 +16,14 @@ from training.forward import Forward
 SHAPES = {
     "one stage": SeparableShape(stage_depths=(2,), stage_widths=(4,), kernel_px=3, stem_px=2),
     "three stages": SeparableShape(stage_depths=(1, 2, 1), stage_widths=(3, 4, 5), kernel_px=3, stem_px=2, expansion=2),
-    "kernel larger than the image": SeparableShape(stage_depths=(1, 1), stage_widths=(3, 4), kernel_px=7, stem_px=3),
+    "kernel larger than the image": SeparableShape(stage_depths=(1, 1), stage_widths=(3, 4), kernel_px=5, stem_px=3),
 }
 
 
 def fresh(shape: SeparableShape) -> Any:
     """Returns its parameters, all off their start."""
-    params = separable.init(jax.random.key(3), shape, image_px=12, channels=2, classes=5, skip_init=0.5)
-    return unsettled(params, seed=4)
+    init = functools.partial(separable.init, shape=shape, image_px=12, channels=2, classes=5, skip_init=0.5)
+    return unsettled(jax.jit(init)(jax.random.key(3)), seed=4)
 
 
 def pictures(px: int = 12) -> np.ndarray:
