@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from launcher.settings.compose import CONFIG_DIR
 from sweeps.canonical import from_jsonable, to_jsonable
 from sweeps.hardware import CompiledStep, Hardware
 from sweeps.pricing import learned_efficiency
 from sweeps.trial import DataSpec
+from tracking.paths import CHECKOUT
 
-RESULTS = CONFIG_DIR.parent / "benchmarks" / "results" / "tpu"
+CONFIG_DIR = CHECKOUT / "conf"
+RESULTS = CHECKOUT / "benchmarks" / "results" / "tpu"
 MARKER = "# Below: python -m launcher.calibrate.compiled_figures, from benchmarks/results/tpu/*-{topology}-*.json\n"
 FILES = {"tpu_v4.yaml": "v4_2x2x1"}
 """File of conf/hardware -> topology whose figures it holds."""
@@ -72,7 +73,7 @@ def main() -> int:
     for name, topology in FILES.items():
         path = CONFIG_DIR / "hardware" / name
         path.write_text(with_figures(path.read_text(), topology))
-        print(f"{path.relative_to(CONFIG_DIR.parent)}: {len(steps_of(topology))} compiled steps")
+        print(f"{path.relative_to(CHECKOUT)}: {len(steps_of(topology))} compiled steps")
     return 0
 
 
