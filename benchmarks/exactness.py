@@ -291,7 +291,7 @@ class Tally:
     """Runs that were killed and count nothing as lost."""
 
 
-def measure(folder: Path, *, kills: int, seed: int, cells: Sequence[Cell], kills_a_run: int = KILLS_A_RUN) -> Tally:
+def measure(folder: Path, *, kills: int, seed: int, cells: Sequence[Cell], kills_a_run: int) -> Tally:
     """Returns what so many kills, spread over the cells in turn, have done."""
     bench, rng, tally = Bench(folder), random.Random(seed), Tally()
     expected: dict[Cell, tuple[Ending, float]] = {}
@@ -314,9 +314,9 @@ def measure(folder: Path, *, kills: int, seed: int, cells: Sequence[Cell], kills
     return tally
 
 
-def all_cells() -> list[Cell]:
-    """Returns both architectures, alone and as two processes, with each seed."""
-    numbers = itertools.product(range(SEEDS), (1, 2), SHAPES)
+def cells_of(families: Sequence[str], processes: Sequence[int]) -> list[Cell]:
+    """Returns these architectures on so many processes, with each seed."""
+    numbers = itertools.product(range(SEEDS), processes, families)
     return [Cell(family=family, processes=processes, seed=seed) for seed, processes, family in numbers]
 
 
@@ -325,10 +325,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and kinds of the kills")
+    parser.add_argument("--kills-a-run", type=int, default=KILLS_A_RUN)
+    parser.add_argument("--families", nargs="+", choices=tuple(SHAPES), default=tuple(SHAPES))
+    parser.add_argument("--processes", nargs="+", type=int, default=(1, 2))
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="loglog-exactness-") as folder:
-        tally = measure(Path(folder), kills=args.kills, seed=args.seed, cells=all_cells())
+        cells = cells_of(args.families, args.processes)
+        tally = measure(Path(folder), kills=args.kills, seed=args.seed, cells=cells, kills_a_run=args.kills_a_run)
     kinds = [Figure(name=f"kills_{kind}", value=count, bar=None, unit="kills") for kind, count in tally.kinds.items()]
     write_result(
         "exactness",
