@@ -1,5 +1,6 @@
 """One fine-tuned checkpoint for each pre-training run: its error at the best of the learning rates tried."""
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -42,11 +43,13 @@ class Checkpoint:
 
     @property
     def error_sd(self) -> float | None:
-        """Standard deviation of the error that comes of counting it on so few images [per cent of images]."""
+        """Standard deviation of `error` [per cent]: counted on so few images, a mean over so few seeds."""
         if not self.held_out_images:
             return None
         part = self.error / 100.0
-        return 100.0 * (part * (1.0 - part) / self.held_out_images) ** 0.5
+        counting = 100.0 * (part * (1.0 - part) / self.held_out_images) ** 0.5
+        seeds = statistics.stdev(self.errors) / len(self.errors) ** 0.5 if len(self.errors) > 1 else 0.0
+        return math.hypot(counting, seeds)
 
 
 def checkpoints_of(

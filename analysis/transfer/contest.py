@@ -8,7 +8,7 @@ from analysis.transfer.checkpoint import Checkpoint
 from sweeps.budget import READING_TOLERANCE, format_core_hours
 
 CERTAIN_SD = 2.0
-"""A difference of errors counts as seen from so many standard deviations of its counting noise on."""
+"""A difference of errors counts as seen from so many of its standard deviations on."""
 _MOST = 5
 """Budgets named in a sentence."""
 
@@ -33,7 +33,7 @@ class Contest:
 
     @property
     def is_certain(self) -> bool | None:
-        """Whether the excess is beyond the noise of counting errors on so few images; None where that is unknown.
+        """Whether the excess is beyond the noise of images and seeds; None where that is unknown.
 
         The two are counted on the same images, so that their noise is smaller than assumed here.
         """
@@ -74,7 +74,7 @@ def sentence(found: Sequence[Contest]) -> str:
         return f"the checkpoint with the least pre-training loss is the one with the least error at all {count}"
     named = "; ".join(
         f"{format_core_hours(c.budget_core_hours)}: {_name(c.by_error)} instead of {_name(c.by_loss)}, "
-        f"{c.excess:.2g} points better" + (" but within the noise of counting" if c.is_certain is False else "")
+        f"{c.excess:.2g} points better" + (" but within the noise" if c.is_certain is False else "")
         for c in differing[:_MOST]
     )
     more = f"; and {len(differing) - _MOST} more" if len(differing) > _MOST else ""

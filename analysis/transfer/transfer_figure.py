@@ -151,7 +151,7 @@ def _footer(result: TransferFit) -> list[str]:
     if result.law is not None:
         parts += ["filled: beats every cheaper one", f"grey: {result.law.fit.level:.0%} interval of the law"]
     if any(item.error_sd for item in result.checkpoints):
-        parts.append("bars: sd of counting errors on the held-out images")
+        parts.append("bars: sd, from the number of held-out images and from seeds")
     if any(contest.differs for contest in result.contests):
         parts.append("arrows: from the least loss within a budget to the least error within it")
     return parts

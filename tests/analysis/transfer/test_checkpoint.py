@@ -37,7 +37,8 @@ def test_the_rate_is_chosen_on_the_selection_loss() -> None:
     assert not found.is_at_edge
     assert (found.model, found.epochs, found.core_hours) == ("f1", 2.0, TRUNK.cost.core_hours)
     assert (found.loss, found.peak_lr) == (TRUNK.val_loss, TRUNK.trial.peak_lr)
-    assert found.error_sd == pytest.approx(100 * (0.33 * 0.67 / 512) ** 0.5)
+    counting, seeds = 100 * (0.33 * 0.67 / 512) ** 0.5, 2**0.5 / 2**0.5
+    assert found.error_sd == pytest.approx((counting**2 + seeds**2) ** 0.5)
     assert aside == ()
 
 
