@@ -9,10 +9,11 @@ innermost; its gradients to weights, and all that is grouped, are slow. So the r
 
 - groups are convolutions of their own, side by side;
 - a 1x1 convolution is a matrix product, of every stride-th pixel;
-- any other runs forward as XLA's own from NATIVE_FROM_CHANNELS channels on, in and out, and as im2col below that: the
-  columns that the taps of the kernel see, times the weights;
-- its gradients are always matrix products over columns, made anew from the images: to the weights one product for each
-  row of the kernel, so that a third of the columns of a 3x3 kernel exists at a time; to the images one product for all.
+- any other of fewer than NATIVE_FROM_CHANNELS channels, in or out, is im2col: the columns that the taps of the kernel
+  see, times the weights; its gradients are JAX's own, which keep the columns;
+- from there on it runs forward as XLA's own, and its gradients are matrix products over columns made anew from the
+  images: to the weights one product for each row of the kernel, so that a third of the columns of a 3x3 kernel exists
+  at a time; to the images one product for all.
 """
 
 import functools
@@ -56,31 +57,34 @@ def fast_path() -> str:
 
 
 def _ungrouped(x: jax.Array, weight: jax.Array, stride: int) -> jax.Array:
-    if weight.shape[:2] != (1, 1):
-        return _spatial(x, weight, stride)
-    x = x[:, ::stride, ::stride]
-    return (weight[0, 0].T @ _flat(x)).reshape(-1, *x.shape[1:])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _spatial(x: jax.Array, weight: jax.Array, stride: int) -> jax.Array:
-    """Returns an ungrouped convolution; what is special is its gradient."""
     kernel_h, kernel_w, channels, out = weight.shape
-    if min(channels, out) >= NATIVE_FROM_CHANNELS:
-        images = jnp.transpose(x, (3, 1, 2, 0))
-        y = lax.conv_general_dilated(
-            images, weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return jnp.transpose(y, (3, 1, 2, 0))
-    columns = jnp.concatenate(_seen_by_taps(x, kernel_h, kernel_w, stride))
+    if kernel_h == kernel_w == 1:
+        columns = x[:, ::stride, ::stride]
+    elif min(channels, out) < NATIVE_FROM_CHANNELS:
+        columns = jnp.concatenate(_seen_by_taps(x, kernel_h, kernel_w, stride))
+    else:
+        return _wide(x, weight, stride)
     return (weight.reshape(-1, out).T @ _flat(columns)).reshape(out, *columns.shape[1:])
 
 
-def _spatial_forward(x: jax.Array, weight: jax.Array, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _spatial(x, weight, stride), (x, weight)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _wide(x: jax.Array, weight: jax.Array, stride: int) -> jax.Array:
+    """Returns a convolution of many channels; channels go innermost, where XLA's own is fast."""
+    y = lax.conv_general_dilated(
+        jnp.transpose(x, (3, 1, 2, 0)),
+        weight,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return jnp.transpose(y, (3, 1, 2, 0))
 
 
-def _spatial_backward(stride: int, inputs: tuple[jax.Array, jax.Array], to_y: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _wide_forward(x: jax.Array, weight: jax.Array, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _wide(x, weight, stride), (x, weight)
+
+
+def _wide_backward(stride: int, inputs: tuple[jax.Array, jax.Array], to_y: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, weight = inputs
     kernel_h, kernel_w, channels, out = weight.shape
     taps, add_up = jax.vjp(lambda x: _seen_by_taps(x, kernel_h, kernel_w, stride), x)
@@ -92,7 +96,7 @@ def _spatial_backward(stride: int, inputs: tuple[jax.Array, jax.Array], to_y: ja
     return to_x, to_weight
 
 
-_spatial.defvjp(_spatial_forward, _spatial_backward)
+_wide.defvjp(_wide_forward, _wide_backward)
 
 
 def _seen_by_taps(x: jax.Array, kernel_h: int, kernel_w: int, stride: int) -> list[jax.Array]:
