@@ -3,7 +3,6 @@
 Reads the figures in benchmarks/results/tpu; with `--compile`, compiles what is missing there first: hours.
 """
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -15,20 +14,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that it runs the 
 from result_file import RESULTS, Figure, write_result
 
 from launcher.settings.compose import compose
-from sweeps.hardware import CompiledStep, Hardware
-from sweeps.pricing import find_throughput, learned_efficiency
+from sweeps.hardware import Hardware
+from sweeps.pricing import find_compiled, learned_efficiency
 from sweeps.trial import DataSpec
 
 TOPOLOGY = "v4:2x2x1"
 PLAIN = {"nfnet": ("f0", "f1", "f3", "f3p", "f7", "f7p"), "vit": ("vit_l16", "vit_g14")}
 """Compiled at 64 images a core, data-parallel, nothing computed twice."""
-PLAIN_WAY = "v4:2x2x1 (8 cores), sharding data, remat none, microbatches 1"
-STEP_KEYS = tuple(CompiledStep.__dataclass_fields__)
 
 
 def committed() -> list[dict[str, Any]]:
     """Returns the figures of every compile that is kept."""
-    return [json.loads(path.read_text()) for path in sorted((RESULTS / "tpu").glob("*.json"))]
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / "tpu").rglob("*.json"))]
 
 
 def compile_missing() -> None:
@@ -40,27 +37,19 @@ def compile_missing() -> None:
             subprocess.run(words, check=False)
 
 
-def efficiency(all_found: list[dict[str, Any]], hardware: Hardware, data: DataSpec) -> list[Figure]:
+def efficiency(hardware: Hardware, data: DataSpec) -> list[Figure]:
     """Returns the part of its floor that each measured model reached, their mean, and their relative spread."""
-    steps = tuple(CompiledStep(**{key: found[key] for key in STEP_KEYS}) for found in all_found if is_plain(found))
-    compiled = dataclasses.replace(hardware, compiled=steps)
     lines: list[Figure] = []
-    for step in steps:
-        if (measured := find_throughput(compiled, step.family, step.model, data)) is not None:
+    for measured in hardware.throughputs:
+        if (step := find_compiled(hardware, measured.family, measured.model, data)) is not None:
             part = measured.images_per_s_per_core * step.floor_s / step.batch_images_per_core
             lines.append(Figure(name=f"{step.model}_efficiency", value=part, bar=None, unit="of the floor"))
-    mean, spread = learned_efficiency(compiled, data) or (None, None)
+    mean, spread = learned_efficiency(hardware, data) or (None, None)
     return [
         *lines,
         Figure(name="efficiency", value=mean, bar=None, unit="of the floor, mean over models"),
         Figure(name="efficiency_spread", value=spread, bar=None, unit="relative, over models"),
     ]
-
-
-def is_plain(found: dict[str, Any]) -> bool:
-    """Whether a compile is one of those that models are compared by."""
-    has_floor = found["fits"] and found["floor_s"] is not None
-    return has_floor and found["batch_images_per_core"] == 64 and found["source"].endswith(PLAIN_WAY)
 
 
 def figures(all_found: list[dict[str, Any]]) -> list[Figure]:
@@ -86,7 +75,7 @@ def main() -> None:
     if "--compile" in sys.argv[1:]:
         compile_missing()
     study, found = compose(["budget=110k", "study=jft"]).study, committed()
-    lines = [*figures(found), *efficiency(found, study.hardware, study.data)]
+    lines = [*figures(found), *efficiency(study.hardware, study.data)]
     write_result("tpu_compile", lines, command="make bench NAME=tpu_compile")
 
 

@@ -120,7 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sharding", choices=SHARDINGS, default="data")
     parser.add_argument("--remat", choices=REMATS, default="none")
     parser.add_argument("--microbatches", type=int, default=1)
-    parser.add_argument("--save", action="store_true", help=f"keep the figures in {RESULTS.relative_to(CONF.parent)}")
+    parser.add_argument(
+        "--save",
+        type=Path,
+        nargs="?",
+        const=RESULTS,
+        default=None,
+        help="keep the figures there (benchmarks/results/tpu)",
+    )
     parser.add_argument("--text", type=Path, default=None, help="write the optimised program there")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     return parser
@@ -138,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"make compile-tpu: {error}", file=sys.stderr)
         return 2
     print(json.dumps(found) if options.format == "json" else sentence(found))
-    if options.save:
+    if options.save is not None:
         save(found, options)
     return 0 if found["fits"] else 1
 
@@ -161,8 +168,8 @@ def save(found: dict[str, Any], options: argparse.Namespace) -> Path:
     """Writes the figures, one file for each model, topology and way of computing, and returns where."""
     words = [found["model"], options.topology.replace(":", "_"), str(found["batch_images_per_core"])]
     words += [word for word, plain in ((options.sharding, "data"), (options.remat, "none")) if word != plain]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{'-'.join(words)}.json"
+    options.save.mkdir(parents=True, exist_ok=True)
+    path = options.save / f"{'-'.join(words)}.json"
     path.write_text(json.dumps(found, indent=2) + "\n")
     return path
 
