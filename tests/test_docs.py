@@ -174,3 +174,23 @@ def test_the_lab_log_has_the_figures_of_its_benchmarks() -> None:
         f"queued in {overhead['queued_in']:.0f} s; driver {overhead['queued_driver_memory']:.0f} MB, "
         f"{overhead['queued_driver_core']:.1f} % of a core"
     ) in page
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"), [("reference", "## The paper's own points"), ("scale_model_on_parts", "## The scale model")]
+)
+def test_the_errors_are_those_of_the_fits(folder: str, title: str) -> None:
+    """Law, r2 and contests of docs/finetuning.md are the numbers in the transfer.json beside its figure."""
+    section = (CHECKOUT / "docs" / "finetuning.md").read_text().split(title)[1].split("\n## ")[0]
+    fit = json.loads((CHECKOUT / "docs" / "figures" / folder / "transfer.json").read_text())
+    law = fit["law"]
+    slope = law["parameters"]["b"]
+    differing = [contest for contest in fit["contests"] if contest["differs"]]
+    said = [
+        f"error = {law['coefficient']:.4g} C^{law['slope']:.4f} %",
+        f"{-slope['high']:.4f} to {-slope['low']:.4f}",
+        f"{law['r2']:.4f} over {len(fit['frontier'])} frontier cells of {len(fit['checkpoints'])}",
+        f"at {len(differing)} of {len(fit['contests'])} budgets",
+    ]
+    for words in said:
+        assert words in section, f"docs/finetuning.md does not say {words!r} of {folder}"
