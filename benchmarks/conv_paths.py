@@ -21,9 +21,10 @@ from result_file import Figure, write_result
 
 from launcher.settings.compose import compose
 from sweeps.study import Model, Study
-from training import step as step_module
 from training.data import open_source
-from training.step import STEPS_PER_DISPATCH, Horizon, Programs, TrainState, make_programs
+from training.feed import STEPS_PER_DISPATCH
+from training.source import Source
+from training.step import Horizon, Programs, TrainState, make_programs
 
 TURNS = 5
 
@@ -45,10 +46,11 @@ def main() -> None:
 def _interleaved(study: Study, model: Model) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Returns seconds per dispatch, and the mean loss of the first dispatch, of each path."""
     source = open_source(study.data, Path())
-    programs: dict[str, Programs] = {}
-    for path in ("xla", "im2col"):
-        step_module.fast_path = lambda path=path: path
-        programs[path] = make_programs(model.shape, study.data, study.recipe, study.schedule, source)
+    assert isinstance(source, Source)  # scale models draw their images inside the step
+    programs: dict[str, Programs] = {
+        path: make_programs(model.shape, study.data, study.recipe, study.schedule, source, path=path)
+        for path in ("xla", "im2col")
+    }
     states: dict[str, TrainState] = {path: programs[path].start(0) for path in programs}
     seconds: dict[str, list[float]] = {path: [] for path in programs}
     losses: dict[str, float] = {}
@@ -64,7 +66,7 @@ def _interleaved(study: Study, model: Model) -> tuple[dict[str, list[float]], di
         for path, program in programs.items():
             started = time.perf_counter()
             states[path] = program.advance(
-                states[path], source.arrays, horizon, indices.reshape(-1, batch), jnp.int32(STEPS_PER_DISPATCH)
+                states[path], source.arrays, horizon, indices.reshape(-1, 1, batch), jnp.int32(STEPS_PER_DISPATCH)
             )
             jax.block_until_ready(states[path])
             if turn == 0:  # later the smallest rounding has grown: training is chaotic
