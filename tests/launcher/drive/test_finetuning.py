@@ -1,6 +1,7 @@
 """`make finetune`: which checkpoints it takes, what it refuses, and a whole small one that is trained for real."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from launcher.drive.finetuning import finetuning_request, run_finetuning
 from launcher.settings.compose import compose
 from launcher.settings.request import Request
+from launcher.show.plan_table import plan_as_json, print_plan
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
 from sweeps.pricing import price_trial
@@ -99,6 +102,20 @@ def test_only_checkpoints_with_weights(
     assert {pick.trunk_id for pick in tuning.study.picks} == {trial.id for trial in best[:3]}
     assert {pick.peak_lr for pick in tuning.study.picks} == {0.1, 0.2}
     assert not tuning.plan().cuts
+
+
+def test_the_plan_names_the_trunks(
+    request_of: Callable[..., Request], recorded: Callable[[Request], list[RunRecord]]
+) -> None:
+    """A row of the plan says which checkpoint it starts from: model, epochs and rate alone would be ambiguous."""
+    request = request_of()
+    trunk = recorded(request)[0]
+    plan = finetuning_request(request, [trunk]).plan()
+    assert {cell["trunk_id"] for cell in plan_as_json(plan)["cells"]} == {trunk.trial.id}
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_plan(plan, console)
+    assert f"f0-e2-lr0.2 from {trunk.trial.id[:8]}" in console.export_text()
+    assert "trunk_id" not in plan_as_json(request.plan())["cells"][0]
 
 
 def test_nothing_to_fine_tune(
