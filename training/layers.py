@@ -48,6 +48,16 @@ def stacked(layout: Params, count: int) -> Params:
     return {STACKED: jax.tree.map(lambda leaf: dataclasses.replace(leaf, shape=(count, *leaf.shape)), layout)}
 
 
+def gathered(params: Any, whole: Any) -> Any:
+    """Returns parameters whole on every device, where `whole` is the sharding that says so; else as they are.
+
+    Their gradients are summed up whole and spread again by the same rule.
+    """
+    if whole is None:
+        return params
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, whole), params)
+
+
 def dense_layout(width: int, out: int, *, std: float | None = None) -> Params:
     """Returns the layout of a dense layer; its outputs have the variance of its inputs, unless std says otherwise."""
     return {"weight": Leaf((width, out), width**-0.5 if std is None else std), "bias": Leaf((out,))}

@@ -17,7 +17,7 @@ from sweeps.nfnet_shape import Block, NFNetShape
 from training.activation import gelu
 from training.convolution import convolve
 from training.forward import Forward
-from training.layers import CLASSIFIER_INIT_STD, STACKED, Leaf, Params, draw, dropout, stacked
+from training.layers import CLASSIFIER_INIT_STD, STACKED, Leaf, Params, draw, dropout, gathered, stacked
 from training.standardisation import standardise_by_rows
 
 GELU_GAIN = 1.7015
@@ -94,6 +94,8 @@ def apply(
     Args:
         key: of the noise of training: stochastic depth and dropout, both absent without it.
     """
+    ends = gathered({name: params[name] for name in ("stem", "head", "classifier")}, forward.whole)
+    params = {**params, **ends}
     x = jnp.transpose(images, (3, 1, 2, 0))
     for index, (conv, stride) in enumerate(zip(params["stem"], shape.stem_strides, strict=True)):
         x = _conv(conv, _gelu(x) if index else x, stride=stride, path=forward.path)
@@ -118,7 +120,7 @@ def _run_blocks(
         keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(jnp.array(run.positions))
 
     def block(params: Params, x: jax.Array, beta: float | jax.Array, kept: jax.Array | None) -> jax.Array:
-        return _block(params, x, run.block, beta=beta, kept=kept, path=forward.path)
+        return _block(gathered(params, forward.whole), x, run.block, beta=beta, kept=kept, path=forward.path)
 
     if not run.is_stacked:
         kept = None if keys is None else _kept(keys[0], drops[0], x)

@@ -24,6 +24,7 @@ from training.layers import (
     drop_branch,
     drop_rates,
     dropout,
+    gathered,
     layer_norm,
     norm_layout,
     stacked,
@@ -93,6 +94,7 @@ def _block_layout(width: int, shape: SeparableShape, *, skip_init: float) -> Par
 def _run_blocks(params: Params, x: jax.Array, noise: tuple[Any, Any], *, forward: Forward) -> jax.Array:
     def block(x: jax.Array, one: Any) -> tuple[jax.Array, None]:
         params, key, drop = one
+        params = gathered(params, forward.whole)
         branch = depthwise(x, params["depthwise"]["weight"].astype(x.dtype), path=forward.path)
         branch = layer_norm(params["norm"], branch + _per_channel(params["depthwise"]["bias"], x), axis=0)
         branch = _pointwise(params["contract"], jax.nn.gelu(_pointwise(params["expand"], branch)))

@@ -123,7 +123,7 @@ def make_programs(
     sharding = meshes.of_state(jax.eval_shape(start, jnp.int32(0)), mesh, compute)
     one_step = functools.partial(
         optimiser_step,
-        gradient=make_gradient(shape, recipe, source, compute, path=path),
+        gradient=make_gradient(shape, recipe, source, compute, path=path, mesh=mesh),
         optimiser=make_optimiser(recipe),
         recipe=recipe,
         schedule=schedule,
@@ -199,13 +199,16 @@ Gradient = Callable[[Params, Any, Horizon, jax.Array, jax.Array | None], tuple[j
 """(params, arrays, horizon, indices (microbatches, rows), key) -> mean loss of the batch and its gradient."""
 
 
-def make_gradient(shape: Shape, recipe: RecipeSpec, source: AnySource, compute: ComputeSpec, *, path: str) -> Gradient:
+def make_gradient(
+    shape: Shape, recipe: RecipeSpec, source: AnySource, compute: ComputeSpec, *, path: str, mesh: Mesh | None = None
+) -> Gradient:
     """Returns the function from a batch to its mean loss and gradient, microbatch by microbatch."""
     forward = Forward(
         path=path,
         remat=compute.remat == "blocks",
         dropout=recipe.dropout,
         stochastic_depth=recipe.stochastic_depth,
+        whole=meshes.whole(mesh) if mesh is not None and compute.sharding == "fsdp" else None,
     )
     dtype = jnp.dtype(recipe.compute_dtype)
 

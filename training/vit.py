@@ -22,6 +22,7 @@ from training.layers import (
     drop_branch,
     drop_rates,
     dropout,
+    gathered,
     layer_norm,
     norm_layout,
     stacked,
@@ -51,8 +52,9 @@ def apply(
     Args:
         key: of the noise of training: stochastic depth and dropout, both absent without it.
     """
-    tokens = dense(params["embed"], patches(images, shape.patch_px))
-    return dense(params["classifier"], encode(params["encoder"], tokens, shape.encoder, forward=forward, key=key))
+    embed, classifier = gathered((params["embed"], params["classifier"]), forward.whole)
+    tokens = dense(embed, patches(images, shape.patch_px))
+    return dense(classifier, encode(params["encoder"], tokens, shape.encoder, forward=forward, key=key))
 
 
 def patches(images: jax.Array, patch_px: int) -> jax.Array:
@@ -119,6 +121,7 @@ def _run_blocks(
 
     def block(x: jax.Array, one: Any) -> tuple[jax.Array, None]:
         params, key, drop = one
+        params = gathered(params, forward.whole)
         key_attention, key_mlp = (None, None) if key is None else jax.random.split(key)
         attended = _self_attention(params, layer_norm(params["norm0"], x), encoder.heads)
         x = x + drop_branch(key_attention, attended, drop, batch_axis=0)
