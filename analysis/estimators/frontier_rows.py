@@ -72,63 +72,66 @@ def frontier_rows(
 
     Seeds are resampled where there are enough of them, cells otherwise.
     """
-    seeds = has_seeds(cells)
-    drawn = resample_seeds(cells, resamples, rng) if seeds and resamples else None
-    method = "none" if not resamples else "seeds" if seeds else "cells"
-    measured, measured_loss = {"compute": log_compute(frontier, axis)}, log_losses(frontier)
-    measured_weights = cell_weights(frontier)
-    if has_curves(curves, has_models=has_models):
-        resampled = None
-        if drawn is not None:
-            resampled = envelope(curves, drawn)
-        elif resamples:
-            resampled = resample_cells(curves, log_losses(cells), resamples, rng)
-        covered = lower.is_covered[0]
-        nothing = np.zeros((0, int(covered.sum())))
-        base_weights = envelope_weights(cells, curves, lower)[covered]
-        return FrontierRows(
-            fitted_on="interpolated envelope",
-            log_values={"compute": curves.grid[covered]},
-            log_loss=lower.log_loss[0, covered],
-            base_weights=base_weights,
-            drawn_loss=nothing if resampled is None else resampled.log_loss[:, covered],
-            weights=nothing if resampled is None else resampled.is_covered[:, covered] * base_weights,
-            measured=measured,
-            measured_loss=measured_loss,
-            measured_weights=measured_weights,
-            resampled=resampled,
-            method=method,
-        )
+    drawn = resample_seeds(cells, resamples, rng) if resamples and has_seeds(cells) else None
+    if not has_curves(curves, has_models=has_models):
+        return _cell_rows(cells, frontier, axis, drawn, is_one_curve=is_one_curve, resamples=resamples, rng=rng)
+    resampled = None
+    if drawn is not None:
+        resampled = envelope(curves, drawn)
+    elif resamples:
+        resampled = resample_cells(curves, log_losses(cells), resamples, rng)
+    covered = lower.is_covered[0]
+    nothing = np.zeros((0, int(covered.sum())))
+    base_weights = envelope_weights(cells, curves, lower)[covered]
+    return FrontierRows(
+        fitted_on="interpolated envelope",
+        log_values={"compute": curves.grid[covered]},
+        log_loss=lower.log_loss[0, covered],
+        base_weights=base_weights,
+        drawn_loss=nothing if resampled is None else resampled.log_loss[:, covered],
+        weights=nothing if resampled is None else resampled.is_covered[:, covered] * base_weights,
+        measured={"compute": log_compute(frontier, axis)},
+        measured_loss=log_losses(frontier),
+        measured_weights=cell_weights(frontier),
+        resampled=resampled,
+        method=_method(cells, resamples),
+    )
+
+
+def _cell_rows(
+    cells: Sequence[Cell], frontier: Sequence[Cell], axis: str, drawn: Floats | None,
+    *, is_one_curve: bool, resamples: int, rng: np.random.Generator,
+) -> FrontierRows:  # fmt: skip
+    """Returns the rows of a law that is fitted to cells as they were measured: all of one curve, or the frontier's."""
     order = np.argsort(log_compute(cells, axis), kind="stable")
     base, base_weights = log_losses(cells)[order], cell_weights(cells)[order]
-    if is_one_curve:
-        weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
-        log_x = log_compute(cells, axis)[order]
-        return FrontierRows(
-            fitted_on="every run",
-            log_values={"compute": log_x},
-            log_loss=base,
-            base_weights=base_weights,
-            drawn_loss=np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order],
-            weights=weights * base_weights,
-            measured={"compute": log_x},
-            measured_loss=base,
-            measured_weights=base_weights,
-            resampled=None,
-            method=method,
-        )
-    weights = np.ones((resamples, len(cells))) if seeds else case_weights(len(cells), resamples, rng)
+    is_by_seeds = has_seeds(cells)
+    weights = np.ones((resamples, len(cells))) if is_by_seeds else case_weights(len(cells), resamples, rng)
     drawn_loss = np.broadcast_to(base, weights.shape) if drawn is None else drawn[:, order]
+    log_x = log_compute(cells, axis)[order]
+    if is_one_curve:
+        fitted, shown = base, (log_x, base, base_weights)
+        weights = weights * base_weights
+    else:
+        fitted = np.where(frontier_weights(base[None], np.ones((1, len(cells))))[0] > 0, base, np.nan)
+        shown = (log_compute(frontier, axis), log_losses(frontier), cell_weights(frontier))
+        weights = frontier_weights(drawn_loss, weights) * base_weights
     return FrontierRows(
-        fitted_on="measured frontier",
-        log_values={"compute": log_compute(cells, axis)[order]},
-        log_loss=np.where(frontier_weights(base[None], np.ones((1, len(cells))))[0] > 0, base, np.nan),
+        fitted_on="every run" if is_one_curve else "measured frontier",
+        log_values={"compute": log_x},
+        log_loss=fitted,
         base_weights=base_weights,
         drawn_loss=drawn_loss,
-        weights=frontier_weights(drawn_loss, weights) * base_weights,
-        measured=measured,
-        measured_loss=measured_loss,
-        measured_weights=measured_weights,
+        weights=weights,
+        measured={"compute": shown[0]},
+        measured_loss=shown[1],
+        measured_weights=shown[2],
         resampled=None,
-        method=method,
+        method=_method(cells, resamples),
     )
+
+
+def _method(cells: Sequence[Cell], resamples: int) -> str:
+    if not resamples:
+        return "none"
+    return "seeds" if has_seeds(cells) else "cells"

@@ -151,8 +151,8 @@ def cores_per_trial(request: Request) -> int | None:
             return hosts * (slurm.gpus or slurm.cpus)
         case RayCluster() as ray:
             return max(1, round(hosts * (ray.tpus or ray.gpus or ray.cpus)))
-        case LocalCluster():
-            return 1
+        case LocalCluster() as local:
+            return local.gpus  # 1 on processor cores
         case _:
             return None
 
