@@ -16,9 +16,11 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,15 @@ from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from sweeps.vit_shape import ViTShape
 
 OUTSIDE, AFTER_STEP, IN_WRITE, AFTER_WRITE = "outside", "after_step", "in_write", "after_write"
-KILLS_A_RUN = 5
+KILLS_A_RUN = {1: 5, 2: 3}
+"""By the number of processes: two take longer to begin."""
+CHECKPOINT_EVERY_S = {1: 0.02, 2: 0.2}
 SEEDS = 3
 """Of each architecture on each number of processes; a longer benchmark comes back to the first."""
 GIVEN_UP_S = 900.0
+STARTS = 8
+"""Of an attempt of two processes before the benchmark gives up."""
+_LOCK = threading.Lock()
 SHAPES: dict[str, Any] = {
     "nfnet": NFNetShape(stage_depths=(1,), stage_widths=(16,), stage_strides=(1,), stem_widths=(8,), stem_strides=(2,)),
     "vit": ViTShape(patch_px=4, width=16, depth=2, heads=2, mlp_width=32),
@@ -115,14 +122,14 @@ def train_once(folder: Path, cell: Cell, death: Death | None, *, rank: int, numb
     from training import clock, loop, mesh
     from training.checkpoint import CheckpointFolder, Resumable
 
-    mesh.SMALLEST_SPREAD = 64  # so that small nets are spread like large ones
+    mesh.SMALLEST_SPREAD = 1024  # so that small nets are spread like large ones
     clock._BEAT_EVERY_S = 0.0  # short runs: what was lost is to be known to a step
     hosts = meet(rank, cell.processes, folder / f"rendezvous-{number}")
     mine = death if death is not None and death.rank == rank else None
     sent, written = itertools.count(1), itertools.count(1)
 
     def die() -> None:
-        (folder / "died").write_text(mine.kind if mine else "")
+        (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
     class Fatal(CheckpointFolder):
@@ -153,7 +160,7 @@ def train_once(folder: Path, cell: Cell, death: Death | None, *, rank: int, numb
         checkpoint_dir=folder / "checkpoints" / cell.trial.id,
         report=report,
         should_stop=should_stop,
-        compute=ComputeSpec(sharding="fsdp", checkpoint_every_s=0.02),
+        compute=ComputeSpec(sharding="fsdp", checkpoint_every_s=CHECKPOINT_EVERY_S[cell.processes]),
         weights_dir=folder / "weights",
     )
     if rank == 0:
@@ -185,28 +192,31 @@ def _ending(folder: Path, cell: Cell, outcome: Outcome) -> Ending:
     )
 
 
+class NeverMetError(Exception):
+    """On a machine with too much to do two processes may not find each other in the 30 s that Gloo gives them."""
+
+
 class Bench:
     """A folder of runs, and the compiled programs that they share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._attempts = folder, itertools.count()
+        self.failed_starts = 0
         # Processes of their own, forked from one that has imported everything and begun nothing: much faster
         # than so many interpreters.
         os.environ.update(worker_environment(folder / "compile-cache", is_on_cpu=True), JAX_PLATFORMS="cpu")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["training.loop", "orbax.checkpoint", "launcher.work.hosts"])
-        self.attempt_s = 20.0
-        """How long an attempt takes that nothing disturbs."""
 
-    def unbroken(self, cell: Cell) -> Ending:
-        """Returns the ending of a run that nothing disturbs."""
-        folder = self._fresh("unbroken")
-        self._attempt(folder, cell, None)  # compiles
-        folder = self._fresh("unbroken")
-        started = time.monotonic()
+    def compile(self, cell: Cell) -> None:
+        """Lets a first run fill the compile cache."""
+        self._attempt(self._fresh("compiled"), cell, None)
+
+    def unbroken(self, cell: Cell) -> tuple[Ending, float]:
+        """Returns the ending of a run that nothing disturbs, and how long it takes."""
+        folder, started = self._fresh("unbroken"), time.monotonic()
         self._attempt(folder, cell, None)
-        self.attempt_s = time.monotonic() - started
-        return _read(folder)
+        return _read(folder), time.monotonic() - started
 
     def under_fire(self, cell: Cell, deaths: Iterator[Death], kills: int) -> tuple[Ending, list[str]]:
         """Returns the ending of a run that was killed so often, unless it ended before; and the kills that it met."""
@@ -228,7 +238,16 @@ class Bench:
 
     def _attempt(self, folder: Path, cell: Cell, death: Death | None) -> str | None:
         """Returns the kind of kill that the attempt met; None where it came to its end."""
+        for _ in range(STARTS):
+            try:
+                return self._attempt_once(folder, cell, death)
+            except NeverMetError:
+                self.failed_starts += 1
+        raise RuntimeError(f"two processes do not meet; see {folder / 'log.txt'}")
+
+    def _attempt_once(self, folder: Path, cell: Cell, death: Death | None) -> str | None:
         (folder / "died").unlink(missing_ok=True)
+        (folder / "log.txt").unlink(missing_ok=True)
         number = next(self._attempts)
         processes = [
             self._context.Process(target=_attempt_in_process, args=(folder, cell, death, rank, number))
@@ -248,17 +267,27 @@ class Bench:
         is_shot = False
         while any(process.is_alive() for process in processes):
             passed = time.monotonic() - started
-            if death is not None and death.kind == OUTSIDE and passed > death.after_s and not is_shot:
+            if death is not None and death.kind == OUTSIDE and passed > death.after_s:
                 processes[death.rank].kill()
                 is_shot = True
-            if is_shot or (folder / "died").exists():
+            has_failed = any(process.exitcode not in (None, 0) for process in processes)
+            if is_shot or (folder / "died").exists():  # asked after the exit code: the word comes before the kill
                 break
-            if passed > GIVEN_UP_S or any(process.exitcode not in (None, 0) for process in processes):
-                raise RuntimeError(f"an attempt failed by itself; see {folder / 'log.txt'}")
+            if has_failed or passed > GIVEN_UP_S:
+                raise _failure(folder)
             time.sleep(0.01)
-        if is_shot and (folder / "ending.json").exists():
+        if (folder / "ending.json").exists():
             return None
-        return OUTSIDE if is_shot else (folder / "died").read_text() if (folder / "died").exists() else None
+        if not is_shot and not (folder / "died").exists():
+            raise _failure(folder)
+        return death.kind if death else None
+
+
+def _failure(folder: Path) -> Exception:
+    said = (folder / "log.txt").read_text()
+    if "Gloo context initialization failed" in said:
+        return NeverMetError()
+    return RuntimeError(f"an attempt failed by itself:\n{said[-4000:]}")
 
 
 def _read(folder: Path) -> Ending:
@@ -289,29 +318,51 @@ class Tally:
     lost_s: float = 0.0
     uncounted: int = 0
     """Runs that were killed and count nothing as lost."""
+    failed_starts: int = 0
+    """Times that two processes did not meet, before anything was trained."""
+
+    def add(self, ending: Ending, whole: Ending, met: Sequence[str]) -> None:
+        """Counts a killed run, held against the whole one."""
+        with _LOCK:
+            self.kinds.update(met)
+            self.runs += 1
+            same = (ending.weights, ending.curve, ending.losses) == (whole.weights, whole.curve, whole.losses)
+            self.different += not same
+            self.other_samples += ending.certificate != whole.certificate or ending.fault is not None
+            self.lost_s += ending.lost_s
+            self.uncounted += bool(met) and ending.lost_s <= 0
 
 
-def measure(folder: Path, *, kills: int, seed: int, cells: Sequence[Cell], kills_a_run: int) -> Tally:
-    """Returns what so many kills, spread over the cells in turn, have done."""
-    bench, rng, tally = Bench(folder), random.Random(seed), Tally()
-    expected: dict[Cell, tuple[Ending, float]] = {}
+def measure(folder: Path, *, kills: int, seed: int, cells: Sequence[Cell], kills_a_run: int | None = None) -> Tally:
+    """Returns what so many kills, spread over the cells in turn, have done; each program has a thread of its own."""
+    plan: dict[tuple[str, int], list[tuple[Cell, int]]] = {}
+    left = kills
     for cell in itertools.cycle(cells):
-        left = kills - tally.kinds.total()
-        if left <= 0:
-            return tally
-        if cell not in expected:
-            expected[cell] = bench.unbroken(cell), bench.attempt_s
-        whole, attempt_s = expected[cell]
-        deaths = random_deaths(rng, cell, attempt_s)
-        ending, met = bench.under_fire(cell, deaths, min(kills_a_run, left))
-        tally.kinds.update(met)
-        tally.runs += 1
-        tally.different += (ending.weights, ending.curve, ending.losses) != (whole.weights, whole.curve, whole.losses)
-        tally.other_samples += ending.certificate != whole.certificate or ending.fault is not None
-        tally.lost_s += ending.lost_s
-        tally.uncounted += bool(met) and ending.lost_s <= 0
-        print(f"{cell}: {', '.join(met)}; {'the same' if ending == whole else 'DIFFERENT'}", flush=True)
+        of_cell = min(kills_a_run or KILLS_A_RUN[cell.processes], left)
+        plan.setdefault((cell.family, cell.processes), []).append((cell, of_cell))
+        left -= of_cell
+        if not left:
+            break
+    bench, tally = Bench(folder), Tally()
+    with ThreadPoolExecutor(len(plan)) as pool:
+        for future in [pool.submit(_fire_at, bench, runs, seed, tally) for runs in plan.values()]:
+            future.result()
+    tally.failed_starts = bench.failed_starts
     return tally
+
+
+def _fire_at(bench: Bench, runs: Sequence[tuple[Cell, int]], seed: int, tally: Tally) -> None:
+    """Kills runs of one program so often each, one after the other."""
+    bench.compile(runs[0][0])
+    rng = random.Random(f"{seed} {runs[0][0]}")
+    for cell, kills in runs:
+        whole, attempt_s = bench.unbroken(cell)
+        left = kills
+        while left:  # a run may end before it has met all of them
+            ending, met = bench.under_fire(cell, random_deaths(rng, cell, attempt_s), left)
+            left -= len(met)
+            tally.add(ending, whole, met)
+            print(f"{cell}: {', '.join(met)}; {'the same' if ending == whole else 'DIFFERENT'}", flush=True)
 
 
 def cells_of(families: Sequence[str], processes: Sequence[int]) -> list[Cell]:
@@ -325,14 +376,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and kinds of the kills")
-    parser.add_argument("--kills-a-run", type=int, default=KILLS_A_RUN)
+    parser.add_argument("--kills-a-run", type=int)
     parser.add_argument("--families", nargs="+", choices=tuple(SHAPES), default=tuple(SHAPES))
     parser.add_argument("--processes", nargs="+", type=int, default=(1, 2))
+    parser.add_argument("--folder", type=Path, help="where runs and programs stay, for a closer look; else nowhere")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory(prefix="loglog-exactness-") as folder:
-        cells = cells_of(args.families, args.processes)
-        tally = measure(Path(folder), kills=args.kills, seed=args.seed, cells=cells, kills_a_run=args.kills_a_run)
+    with tempfile.TemporaryDirectory(prefix="loglog-exactness-") as temporary:
+        folder, cells = args.folder or Path(temporary), cells_of(args.families, args.processes)
+        tally = measure(folder, kills=args.kills, seed=args.seed, cells=cells, kills_a_run=args.kills_a_run)
     kinds = [Figure(name=f"kills_{kind}", value=count, bar=None, unit="kills") for kind, count in tally.kinds.items()]
     write_result(
         "exactness",
@@ -343,6 +395,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             Figure(name="different", value=tally.different, bar=0, unit="runs"),
             Figure(name="other_samples", value=tally.other_samples, bar=0, unit="runs"),
             Figure(name="without_lost_s", value=tally.uncounted, bar=None, unit="runs"),
+            Figure(name="failed_starts", value=tally.failed_starts, bar=None, unit="attempts"),
             Figure(name="lost", value=tally.lost_s, bar=None, unit="s"),
         ],
         command=f"make bench NAME=exactness EXTRA='--kills {args.kills} --seed {args.seed}'",
