@@ -131,11 +131,16 @@ def _run_blocks(
     def body(x: jax.Array, one: Any) -> tuple[jax.Array, None]:
         params, beta, key, drop = one
         kept = None if key is None else _kept(key, drop, x)
-        once = jax.checkpoint(block, prevent_cse=False, policy=None if forward.remat else _KEPT)
+        if forward.remat or not is_on_cpu:
+            once = jax.checkpoint(block, prevent_cse=False, policy=None if forward.remat else _KEPT)
+        else:
+            once = block
         return once(params, x, beta, kept), None
 
+    is_on_cpu = forward.path == "im2col"  # there a loop saves nothing but compile time, and arithmetic is what is dear
     betas = jnp.array(run.betas, x.dtype)
-    return jax.lax.scan(body, x, (params[STACKED], betas, keys, jnp.array(drops)))[0]
+    each = (jax.tree.map(jnp.asarray, params[STACKED]), betas, keys, jnp.array(drops))
+    return jax.lax.scan(body, x, each, unroll=len(betas) if is_on_cpu else 1)[0]
 
 
 def _kept(key: jax.Array, drop: float | jax.Array, x: jax.Array) -> jax.Array:

@@ -61,5 +61,5 @@ def _sums(term: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
     blocks = [array.reshape(count // _ROWS_AT_ONCE, _ROWS_AT_ONCE, -1) for array in rows]
     partial = term(*(block[:, 0] for block in blocks))
     for i in range(1, _ROWS_AT_ONCE):
-        partial += term(*(block[:, i] for block in blocks))
+        partial = partial + term(*(block[:, i] for block in blocks))
     return jnp.ones(len(partial), partial.dtype) @ partial
