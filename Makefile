@@ -82,7 +82,7 @@ ui: $(READY) ## MLflow's pages over runs.sqlite on 127.0.0.1
 	@$(PYTHON) -m tracking.ui $(extra)
 
 data: $(READY) ## fetch the image set NAME: fashion_mnist or cifar10
-	@$(PYTHON) -m training.fetch $(call positional,NAME) $(extra)
+	@$(PYTHON) -m training.images.fetch $(call positional,NAME) $(extra)
 
 bench: $(READY) ## run the benchmark NAME; without NAME, list them
 	@$(PYTHON) -m launcher.run_benchmark $(call positional,NAME) $(extra)

@@ -28,8 +28,8 @@ import jax.numpy as jnp
 from result_file import Figure, write_result
 
 from sweeps.nfnet_shape import NFNetShape
-from training import nfnet
-from training.forward import Forward
+from training.networks import nfnet
+from training.networks.forward import Forward
 
 F0 = NFNetShape(stage_depths=(1, 2, 6, 3), stage_widths=(256, 512, 1536, 1536))
 F0_BATCH, F0_PX, F0_CLASSES = 8, 96, 1000

@@ -10,8 +10,8 @@ import numpy as np
 
 from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
-from training import parts
-from training.real_images import READERS, open_real
+from training.images import parts
+from training.images.real_images import READERS, open_real
 from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource, Source
 
 _MEAN = 255.0 * np.asarray((0.485, 0.456, 0.406), np.float32)

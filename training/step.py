@@ -17,10 +17,10 @@ from sweeps.compute import ComputeSpec
 from sweeps.shape import Shape
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 from training import mesh as meshes
-from training import networks
-from training.augment import PixelRange, augment
-from training.convolution import fast_path
-from training.forward import Forward
+from training.images.augment import PixelRange, augment
+from training.networks import families
+from training.networks.convolution import fast_path
+from training.networks.forward import Forward
 from training.optimiser import learning_rate, make_optimiser
 from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource, Source
 
@@ -155,7 +155,7 @@ def _make_evaluations(
     dtype = jnp.dtype(recipe.compute_dtype)
 
     def sums(params: Params, images: jax.Array, targets: jax.Array) -> HeldOut:
-        logits = networks.apply(params, images.astype(dtype), shape, forward=forward)
+        logits = families.apply(params, images.astype(dtype), shape, forward=forward)
         is_image = jnp.any(targets > 0, axis=-1)
         is_wrong = jnp.argmax(logits, axis=-1) != jnp.argmax(targets, axis=-1)
         loss = jnp.sum(divergence(logits, targets))
@@ -183,7 +183,7 @@ def _make_evaluations(
 
 def start_state(seed: jax.Array, *, shape: Shape, data: DataSpec, recipe: RecipeSpec) -> TrainState:
     """Returns the state before the first step."""
-    params = networks.init(
+    params = families.init(
         jax.random.key(seed),
         shape,
         image_px=data.image_px,
@@ -219,7 +219,7 @@ def make_gradient(
         if recipe.label_smoothing:
             mass = jnp.sum(targets, axis=-1, keepdims=True)
             targets = (1 - recipe.label_smoothing) * targets + recipe.label_smoothing * mass / targets.shape[-1]
-        logits = networks.apply(params, images.astype(dtype), shape, forward=forward, key=key)
+        logits = families.apply(params, images.astype(dtype), shape, forward=forward, key=key)
         return jnp.sum(divergence(logits, targets))
 
     def of_part(params: Params, arrays: Any, horizon: Horizon, rows: jax.Array, key: jax.Array | None) -> Any:

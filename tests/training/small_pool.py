@@ -9,8 +9,8 @@ import numpy as np
 
 from sweeps.vit_shape import ViTShape
 from tests.training.small_nets import PARTS, changed
-from training import networks
-from training.forward import Forward
+from training.networks import families
+from training.networks.forward import Forward
 from training.source import Source
 
 TOKENS = ViTShape(patch_px=4, width=8, depth=2, heads=2, mlp_width=8, pooling="mean")
@@ -37,7 +37,7 @@ def pool() -> Source:
 def sharp_params() -> Any:
     """Weights whose outputs are far from uniform, as NumPy arrays: they may be asked for within a trace."""
     with jax.ensure_compile_time_eval():
-        fresh = networks.init(jax.random.key(0), TOKENS, image_px=8, channels=3, classes=5, skip_init=0.0)
+        fresh = families.init(jax.random.key(0), TOKENS, image_px=8, channels=3, classes=5, skip_init=0.0)
         sharp = {**fresh, "classifier": jax.tree.map(lambda leaf: leaf * 50, fresh["classifier"])}
         return jax.tree.map(np.asarray, sharp)
 
@@ -45,7 +45,7 @@ def sharp_params() -> Any:
 @jax.jit
 def logits_of(params: Any, images: jax.Array) -> jax.Array:
     """What the transformer makes of images, without noise."""
-    return networks.apply(params, images, TOKENS, forward=Forward(path="xla"))
+    return families.apply(params, images, TOKENS, forward=Forward(path="xla"))
 
 
 def assert_close(got: Any, expected: Any, tolerance: float = 1e-5) -> None:

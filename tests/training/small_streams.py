@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sweeps.trial import DataSpec
-from training.real_images import pass_order
+from training.images.real_images import pass_order
 from training.streams.host_batch import HostBatch
 
 

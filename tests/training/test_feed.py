@@ -11,10 +11,10 @@ from sweeps.errors import StudyError
 from sweeps.trial import DataSpec, Trial
 from tests.training.small_nets import PARTS, TRIAL, changed
 from tests.training.small_streams import SmallStream
-from training import real_images
 from training.data import fed_source, open_source
 from training.feed import STEPS_PER_DISPATCH, DrawnFeed, HostFeed, Seen, open_feed
-from training.image_files import RealImages
+from training.images import real_images
+from training.images.image_files import RealImages
 from training.mesh import make_mesh
 from training.source import AnySource
 

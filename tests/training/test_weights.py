@@ -7,8 +7,9 @@ import pytest
 
 from sweeps.errors import StudyError
 from sweeps.vit_shape import ViTShape
-from training import networks, weights
+from training import weights
 from training.disk_budget import DiskBudget
+from training.networks import families
 from training.step import TrainState
 from training.weights import keep_weights, resized_positions, start_from, weights_file
 
@@ -16,7 +17,7 @@ from training.weights import keep_weights, resized_positions, start_from, weight
 def state(seed: int, *, classes: int = 5, image_px: int = 8, width: int = 8, has_average: bool = False) -> TrainState:
     """A fresh vision transformer."""
     shape = ViTShape(patch_px=4, width=width, depth=2, heads=2, mlp_width=8)
-    params = networks.init(jax.random.key(seed), shape, image_px=image_px, channels=3, classes=classes, skip_init=0.0)
+    params = families.init(jax.random.key(seed), shape, image_px=image_px, channels=3, classes=classes, skip_init=0.0)
     average = jax.tree.map(lambda leaf: leaf + 1, params) if has_average else None
     return TrainState(params, (), average, jnp.int32(0), jnp.float32(0))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sweeps.nfnet_shape import NFNetShape
-from training import nfnet
-from training.convolution import convolve
-from training.forward import Forward
+from training.networks import nfnet
+from training.networks.convolution import convolve
+from training.networks.forward import Forward
 from training.pod.matrix_flops import matrix_flops
 
 DEEP = NFNetShape(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.errors import StudyError
-from training.image_files import ImageSet, RealImages, checked, read_labelled_bytes, read_sheet
+from training.images.image_files import ImageSet, RealImages, checked, read_labelled_bytes, read_sheet
 
 CIFAR10 = ImageSet(
     name="cifar10",

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from training.activation import gelu
+from training.networks.activation import gelu
 
 X = jnp.linspace(-8, 8, 401, dtype=jnp.float32)
 

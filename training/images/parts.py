@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sweeps.trial import DataSpec
-from training.counter_random import hashed, standardised, uniform
+from training.images.counter_random import hashed, standardised, uniform
 
 PARTS = 512
 """Dictionary size."""

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from sweeps.hybrid_shape import HybridShape
-from training.convolution import convolve
-from training.forward import Forward
-from training.layers import (
+from training.networks.convolution import convolve
+from training.networks.forward import Forward
+from training.networks.layers import (
     CLASSIFIER_INIT_STD,
     Leaf,
     Params,
@@ -18,7 +18,7 @@ from training.layers import (
     layer_norm,
     norm_layout,
 )
-from training.vit import encode, encoder_layout
+from training.networks.vit import encode, encoder_layout
 
 
 def init(key: jax.Array, shape: HybridShape, *, image_px: int, channels: int, classes: int) -> Params:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from sweeps.errors import StudyError
 from sweeps.trial import RecipeSpec
-from training.distortion import WHITE, randaugment
+from training.images.distortion import WHITE, randaugment
 
 PixelRange = tuple[jax.Array, jax.Array]
 """What black and white are once a source has normalised its images."""

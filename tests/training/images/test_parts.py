@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from tests.training.small_nets import PARTS, changed
-from training import parts
-from training.counter_random import hashed, standardised, uniform
+from training.images import parts
+from training.images.counter_random import hashed, standardised, uniform
 
 WORLD = parts.make_world(PARTS)
 

@@ -19,11 +19,11 @@ from sweeps.shape import FAMILIES, Shape
 from sweeps.study import Model
 from sweeps.vit_shape import ViTShape
 from tests.training.small_nets import SMALL
-from training import networks
-from training.forward import Forward
-from training.layers import drop_rates
+from training.networks import families
+from training.networks.forward import Forward
+from training.networks.layers import drop_rates
 
-CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
+CONF = Path(__file__).resolve().parents[3] / "conf" / "model"
 FILES = sorted(CONF.rglob("*.yaml"))
 NETS: dict[str, Shape] = {
     "nfnet": SMALL,
@@ -34,13 +34,13 @@ NETS: dict[str, Shape] = {
     ),
 }
 PLAIN = Forward(path="im2col")
-answer = jax.jit(networks.apply, static_argnames=("shape", "forward"))
+answer = jax.jit(families.apply, static_argnames=("shape", "forward"))
 
 
 def laid_out(shape: Shape, *, image_px: int, classes: int, channels: int = 3) -> Any:
     """Returns the parameters' shapes without making them."""
     return jax.eval_shape(
-        lambda key: networks.init(key, shape, image_px=image_px, channels=channels, classes=classes, skip_init=0.0),
+        lambda key: families.init(key, shape, image_px=image_px, channels=channels, classes=classes, skip_init=0.0),
         jax.random.key(0),
     )
 
@@ -48,7 +48,7 @@ def laid_out(shape: Shape, *, image_px: int, classes: int, channels: int = 3) ->
 @functools.cache
 def fresh(shape: Shape) -> Any:
     """Returns parameters whose residual branches speak."""
-    init = functools.partial(networks.init, shape=shape, image_px=16, channels=3, classes=5, skip_init=0.5)
+    init = functools.partial(families.init, shape=shape, image_px=16, channels=3, classes=5, skip_init=0.5)
     return jax.jit(init)(jax.random.key(1))
 
 
@@ -97,7 +97,7 @@ def test_every_shape_in_conf_counts_the_macs_of_the_real_model(file: Path) -> No
     image_px = 16 if file.parent.name == "scale" else 224
     params = laid_out(model.shape, image_px=image_px, classes=64)
     images = jax.ShapeDtypeStruct((1, image_px, image_px, 3), jnp.float32)
-    traced = jax.make_jaxpr(lambda p, x: networks.apply(p, x, model.shape, forward=Forward(path="xla")))(params, images)
+    traced = jax.make_jaxpr(lambda p, x: families.apply(p, x, model.shape, forward=Forward(path="xla")))(params, images)
     assert product_macs(traced.jaxpr) == model.shape.forward_macs(image_px=image_px, classes=64)
 
 
@@ -108,7 +108,7 @@ def test_xla_counts_the_same_work(name: str) -> None:
     shape = type(shape)(**{**vars(shape), **({"depth": 2} if "depth" in vars(shape) else {})})
     params = laid_out(shape, image_px=16, classes=64)
     images = jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32)
-    lowered = jax.jit(lambda p, x: networks.apply(p, x, shape, forward=Forward(path="xla"))).lower(params, images)
+    lowered = jax.jit(lambda p, x: families.apply(p, x, shape, forward=Forward(path="xla"))).lower(params, images)
     counted = lowered.cost_analysis()["flops"] / 2 / 8  # type: ignore[index]
     assert 1.0 < counted / shape.forward_macs(image_px=16, classes=64) < 1.5
 
@@ -142,7 +142,7 @@ def test_rematerialisation_changes_no_gradient(name: str) -> None:
     def gradient(*, remat: bool) -> Any:
         forward = Forward(path="im2col", remat=remat, dropout=0.3, stochastic_depth=0.5)
         key = jax.random.key(9)
-        return jax.jit(jax.grad(lambda p: jnp.sum(networks.apply(p, images, shape, forward=forward, key=key) ** 2)))(
+        return jax.jit(jax.grad(lambda p: jnp.sum(families.apply(p, images, shape, forward=forward, key=key) ** 2)))(
             fresh(shape)
         )
 
@@ -173,7 +173,7 @@ def test_dropout_is_right_on_average(name: str) -> None:
     params = fresh(shape)
     forward = Forward(path="im2col", dropout=0.5)
     keys = jax.random.split(jax.random.key(3), 1024)
-    noisy = jax.vmap(lambda key: networks.apply(params, images, shape, forward=forward, key=key))
+    noisy = jax.vmap(lambda key: families.apply(params, images, shape, forward=forward, key=key))
     logits = jax.jit(noisy)(keys)
     plain = answer(params, images, shape, forward=PLAIN)
     standard_error = jnp.std(logits, axis=0) / math.sqrt(len(keys))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import nfnet
-from training.standardisation import standardise_by_rows
+from training.networks import nfnet
+from training.networks.standardisation import standardise_by_rows
 
 
 @settings(max_examples=10, deadline=None)

@@ -6,9 +6,9 @@ import pytest
 
 from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
-from training import real_images
-from training.image_files import RealImages
-from training.real_images import open_real, pass_order
+from training.images import real_images
+from training.images.image_files import RealImages
+from training.images.real_images import open_real, pass_order
 from training.source import HELD_OUT, SELECTION
 
 DATA = DataSpec(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sweeps.errors import StudyError
 from sweeps.trial import RecipeSpec
-from training.augment import augment, cutmix, mixup
+from training.images.augment import augment, cutmix, mixup
 
 ALL = RecipeSpec(mixup_alpha=0.2, cutmix_alpha=1.0, randaugment_layers=2, randaugment_magnitude=10.0)
 RANGE = (jnp.float32(-1.5), jnp.float32(2.0))

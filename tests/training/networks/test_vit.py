@@ -8,8 +8,8 @@ import pytest
 
 from sweeps.vit_shape import Encoder, ViTShape
 from tests.training.gradient_check import assert_same_function, unsettled
-from training import vit
-from training.forward import Forward
+from training.networks import vit
+from training.networks.forward import Forward
 
 PLAIN = Forward(path="im2col")
 DEPTHS = {"unrolled": 2, "loop": vit.UNROLLED_DEPTH + 1}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.convolution import NATIVE_FROM_CHANNELS, convolve, fast_path
+from training.networks.convolution import NATIVE_FROM_CHANNELS, convolve, fast_path
 
 CASES = list(itertools.product((1, 3), (1, 2), (1, 2), (7, 8)))
 

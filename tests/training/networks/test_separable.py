@@ -8,10 +8,10 @@ import pytest
 
 from sweeps.separable_shape import SeparableShape
 from tests.training.gradient_check import assert_same_function, unsettled
-from tests.training.test_convolution import naive
-from tests.training.test_vit import dense, gelu, norm
-from training import separable
-from training.forward import Forward
+from tests.training.networks.test_convolution import naive
+from tests.training.networks.test_vit import dense, gelu, norm
+from training.networks import separable
+from training.networks.forward import Forward
 
 SHAPES = {
     "one stage": SeparableShape(stage_depths=(2,), stage_widths=(4,), kernel_px=3, stem_px=2),

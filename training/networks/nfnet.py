@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from sweeps.nfnet_shape import Block, NFNetShape
-from training.activation import gelu
-from training.convolution import convolve
-from training.forward import Forward
-from training.layers import CLASSIFIER_INIT_STD, STACKED, Leaf, Params, draw, dropout, gathered, stacked
-from training.standardisation import standardise_by_rows
+from training.networks.activation import gelu
+from training.networks.convolution import convolve
+from training.networks.forward import Forward
+from training.networks.layers import CLASSIFIER_INIT_STD, STACKED, Leaf, Params, draw, dropout, gathered, stacked
+from training.networks.standardisation import standardise_by_rows
 
 GELU_GAIN = 1.7015
 """gamma: keeps the variance of unit-variance input (arXiv:2101.08692)."""

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sweeps.errors import StudyError
-from training import cifar10, fashion_mnist, fetch
-from training.image_files import ImageSet, shrink
+from training.images import cifar10, fashion_mnist, fetch
+from training.images.image_files import ImageSet, shrink
 
 TRAIN, TEST = 50, 10
 """Images in the tiny sets; five to a CIFAR batch in each class of ten."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from sweeps.errors import StudyError
 from sweeps.trial import DataSpec
-from training import cifar10, fashion_mnist
-from training.counter_random import hashed, uniform
-from training.image_files import shrink
+from training.images import cifar10, fashion_mnist
+from training.images.counter_random import hashed, uniform
+from training.images.image_files import shrink
 from training.source import SELECTION, Batch, Source
 
 CROP_PAD_PX = 2

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from sweeps.separable_shape import SeparableShape
-from training.forward import Forward
-from training.layers import (
+from training.networks.forward import Forward
+from training.networks.layers import (
     CLASSIFIER_INIT_STD,
     STACKED,
     Leaf,

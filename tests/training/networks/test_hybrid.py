@@ -7,10 +7,10 @@ import pytest
 
 from sweeps.hybrid_shape import HybridShape
 from tests.training.gradient_check import assert_same_function, unsettled
-from tests.training.test_convolution import naive
-from tests.training.test_vit import dense, gelu, norm, reference_encode
-from training import hybrid
-from training.forward import Forward
+from tests.training.networks.test_convolution import naive
+from tests.training.networks.test_vit import dense, gelu, norm, reference_encode
+from training.networks import hybrid
+from training.networks.forward import Forward
 
 SHAPES = {
     "token": HybridShape(stem_widths=(3, 4), stem_strides=(2, 2), width=6, depth=1, heads=2, mlp_width=8),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sweeps.nfnet_shape import NFNetShape
+from tests.training.networks.test_convolution import naive
 from tests.training.small_nets import SHAPES, SMALL
-from tests.training.test_convolution import naive
-from training import nfnet
-from training.forward import Forward
+from training.networks import nfnet
+from training.networks.forward import Forward
 
 DEEP = NFNetShape(
     stage_depths=(2, 4),

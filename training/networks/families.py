@@ -9,9 +9,9 @@ from sweeps.nfnet_shape import NFNetShape
 from sweeps.separable_shape import SeparableShape
 from sweeps.shape import Shape
 from sweeps.vit_shape import ViTShape
-from training import hybrid, nfnet, separable, vit
-from training.forward import Forward
-from training.layers import Params
+from training.networks import hybrid, nfnet, separable, vit
+from training.networks.forward import Forward
+from training.networks.layers import Params
 
 
 def init(key: jax.Array, shape: Shape, *, image_px: int, channels: int, classes: int, skip_init: float) -> Params:

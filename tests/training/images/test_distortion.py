@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
-from training.distortion import OPERATIONS, STRONGEST, WHITE, randaugment
+from training.images.distortion import OPERATIONS, STRONGEST, WHITE, randaugment
 
 UNCONDITIONAL = ("autocontrast", "equalize")
 """Operations without a strength."""

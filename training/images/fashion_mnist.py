@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeps.errors import StudyError
-from training.image_files import ImageSet, RealImages, checked, read_idx
+from training.images.image_files import ImageSet, RealImages, checked, read_idx
 
 FASHION_MNIST = ImageSet(
     name="fashion_mnist",

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from sweeps.vit_shape import Encoder, ViTShape
-from training.forward import Forward
-from training.layers import (
+from training.networks.forward import Forward
+from training.networks.layers import (
     CLASSIFIER_INIT_STD,
     STACKED,
     Leaf,

