@@ -1,4 +1,8 @@
-"""How trials are computed on the devices at hand: it moves losses by rounding only, so it is no part of a trial."""
+"""How trials are computed on the devices at hand: it moves losses by rounding only, so it is no part of a trial.
+
+One thing more: where a recipe has noise (dropout, stochastic depth, MixUp ...), another number of microbatches draws
+other noise from the same distribution.
+"""
 
 from dataclasses import dataclass
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from jax.sharding import Mesh
 
 from sweeps.trial import DataSpec
 from training import mesh as meshes
@@ -31,6 +32,11 @@ def score(programs: Programs, source: AnySource, state: TrainState, data: DataSp
     return HeldOutScore(loss=loss / images, error=errors / images)
 
 
+def evaluation_batch(mesh: Mesh) -> int:
+    """Returns the images of a fed evaluation batch: at least EVALUATION_BATCH_IMAGES, evenly over the devices."""
+    return -(-EVALUATION_BATCH_IMAGES // mesh.size) * mesh.size
+
+
 def _sums(programs: Programs, source: AnySource, state: TrainState, data: DataSpec, part: int) -> Iterator[HeldOut]:
     mesh = programs.mesh
     if not isinstance(source, FedSource):
@@ -39,7 +45,7 @@ def _sums(programs: Programs, source: AnySource, state: TrainState, data: DataSp
         arrays = meshes.place(source.arrays, meshes.whole(mesh))
         yield programs.evaluate(state.evaluated, arrays, np.uint32(part), batches)
         return
-    batch_images = -(-EVALUATION_BATCH_IMAGES // mesh.size) * mesh.size
+    batch_images = evaluation_batch(mesh)
     batches = source.stream.held_out(
         part="held_out" if part == HELD_OUT else "selection",
         batch_images=batch_images,

@@ -1,7 +1,6 @@
 """Training one trial: a pure function of the trial, resumed exactly after a kill, reporting through a callback."""
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -13,19 +12,19 @@ import numpy as np
 
 from sweeps.compute import ComputeSpec
 from sweeps.record import Outcome, Progress, Status
-from sweeps.shape import Shape
-from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
+from sweeps.trial import DataSpec, Trial
 from training.agreement import any_host_says, leader_says
 from training.checkpoint import CheckpointFolder, Resumable
 from training.clock import Heartbeat, Stopwatch
+from training.compilation import programs_of
 from training.data import open_source
 from training.disk_budget import DiskBudget
 from training.evaluation import HeldOutScore, score
 from training.feed import STEPS_PER_DISPATCH, Feed, open_feed
-from training.mesh import along, check_batch, make_mesh, place, whole
+from training.mesh import place
 from training.optimiser import warmup_steps
-from training.source import HELD_OUT, SELECTION, Source
-from training.step import Horizon, Programs, make_programs
+from training.source import HELD_OUT, SELECTION
+from training.step import Horizon
 from training.weights import keep_weights, start_from
 
 POINTS_PER_DOUBLING = 2
@@ -86,7 +85,7 @@ class _Run:
         self.trial, self.compute, self.weights_dir = trial, compute, weights_dir
         self.source = open_source(trial.data, data_dir)
         started = time.perf_counter()
-        self.programs = _programs(
+        self.programs = programs_of(
             trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, data_dir, compute
         )
         self.compile_s = time.perf_counter() - started
@@ -236,36 +235,6 @@ def curve_steps(steps: int) -> list[int]:
     halvings = math.log2(max(steps, 2))
     spaced = {round(steps * 2 ** (-k / POINTS_PER_DOUBLING)) for k in range(int(POINTS_PER_DOUBLING * halvings))}
     return sorted(step for step in spaced | {steps} if step >= 1)
-
-
-@functools.cache
-def _programs(
-    shape: Shape,
-    data: DataSpec,
-    recipe: RecipeSpec,
-    schedule: ScheduleSpec,
-    batch_images: int,
-    data_dir: Path,
-    compute: ComputeSpec,
-) -> Programs:
-    """Returns the programs of one model size, compiled: every trial of that size runs on the same executables."""
-    source = open_source(data, data_dir)
-    mesh = make_mesh()
-    check_batch(batch_images, mesh, compute)
-    programs = make_programs(shape, data, recipe, schedule, source, compute=compute, mesh=mesh)
-    if isinstance(source, Source):  # what is fed compiles with its first batch
-        _compile(programs, source, batch_images)
-    return programs
-
-
-def _compile(programs: Programs, source: Source, batch_images: int) -> None:
-    """Runs every program once, over no step and no image."""
-    mesh, parts = programs.mesh, programs.compute.microbatches
-    nothing = Horizon(peak_lr=np.float32(0.0), steps=np.int32(1), warmup_steps=np.float32(0.0), stream=np.uint32(0))
-    indices = place(np.zeros((STEPS_PER_DISPATCH, parts, batch_images // parts), np.uint32), along(mesh, 2))
-    arrays = place(source.arrays, whole(mesh))
-    state = programs.advance(programs.start(np.int32(0)), arrays, nothing, indices, np.int32(0))
-    jax.block_until_ready(programs.evaluate(state.evaluated, arrays, nothing.stream, np.int32(0)))
 
 
 def _disk_budget(compute: ComputeSpec, checkpoint_dir: Path | None, weights_dir: Path | None) -> DiskBudget:

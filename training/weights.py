@@ -37,6 +37,8 @@ def keep_weights(state: TrainState, folder: Path | None, trial_id: str, budget: 
         )
         return
     folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(f".{trial_id}.*.npz"):  # by an attempt that was killed while it wrote
+        left_over.unlink(missing_ok=True)
     unfinished = folder / f".{trial_id}.{os.getpid()}.npz"
     np.savez(unfinished, **leaves)  # type: ignore[arg-type]
     unfinished.replace(weights_file(folder, trial_id))

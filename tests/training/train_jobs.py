@@ -20,7 +20,7 @@ from sweeps.record import Progress
 from sweeps.trial import Trial
 from sweeps.vit_shape import ViTShape
 from tests.training.small_nets import PARTS, TRIAL, changed
-from training import loop, mesh
+from training import compilation, loop, mesh
 from training.checkpoint import digest
 
 NFNET = NFNetShape(stage_depths=(1,), stage_widths=(16,), stage_strides=(1,), stem_widths=(8,), stem_strides=(2,))
@@ -83,7 +83,7 @@ def train(job: Job) -> dict[str, Any]:
 
 def _spread(trial: Trial, compute: ComputeSpec) -> dict[str, Any]:
     """Returns which part of the state one device holds, and the digest of a fresh state."""
-    programs = loop._programs(
+    programs = compilation.programs_of(
         trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, Path(), compute
     )
     state = programs.start(np.int32(0))
