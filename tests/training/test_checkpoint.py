@@ -153,7 +153,7 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path: Path, load: Lo
     half.mkdir()
     (half / "a").write_bytes(bytes(1000))
     assert load(tmp_path).step == 2
-    CheckpointFolder(tmp_path).save(Resumable(state(), step=4))
+    saved(tmp_path, 4)
     saved(tmp_path, 5)
     assert not half.exists()
 
