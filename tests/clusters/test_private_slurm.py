@@ -29,7 +29,7 @@ def own_slurm() -> Iterator[PrivateSlurm]:
         yield cluster
 
 
-def wait(holds: Callable[[], bool], patience_s: float = 60.0) -> None:
+def wait(holds: Callable[[], bool], patience_s: float = 180.0) -> None:
     """Waits until something holds."""
     deadline = time.monotonic() + patience_s
     while not holds():

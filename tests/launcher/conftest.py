@@ -134,7 +134,7 @@ def follow() -> Callable[..., list[Event]]:
         events: list[Event] = []
         is_enough = until or (lambda _: sum(isinstance(event, Ended) for event in events) >= ends)
         idle_polls = 0
-        while idle_polls < 600:
+        while idle_polls < 1800:  # a loaded machine is no failure
             idle_polls += 1
             for event in backend.poll(0.1):
                 idle_polls = 0
