@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from sweeps.trial import RecipeSpec, ScheduleSpec
+from training.networks.layers import STACKED
 
-STACKED = "stacked"
-"""Leaves below this key hold one array of several blocks, the blocks along the leading axis."""
 _DECAYED = ("weight",)
 """Leaves that weight decay touches: not gains, biases, SkipInit and position tables."""
 
