@@ -60,6 +60,12 @@ def gradients_a_step(recipe: RecipeSpec) -> int:
     return 2 if recipe.sam_radius > 0.0 else 1
 
 
+def flops_per_image(shape: Shape, data: DataSpec) -> float:
+    """Returns the training FLOPs of one image and one gradient."""
+    macs = shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
+    return float(FLOPS_PER_MAC * macs)
+
+
 def rate(*, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware, gradients: int = 1) -> Rate:
     """Returns what one training image costs, by the first rule of Rule that the hardware has figures for.
 
@@ -84,8 +90,7 @@ def rates_by_rule(
     *, shape: Shape, family: str, model: str, data: DataSpec, hardware: Hardware, gradients: int = 1
 ) -> dict[Rule, Rate]:
     """Returns what one training image costs by each rule that the hardware has figures for, best rule first."""
-    macs = shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
-    flops = float(FLOPS_PER_MAC * macs)
+    flops = flops_per_image(shape, data)
     params = shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels)
     found: dict[Rule, tuple[float, float]] = {}  # core-hours an image, relative spread
     if (throughput := find_throughput(hardware, family, model, data)) is not None:

@@ -1,5 +1,6 @@
 """A trial: one cell of a study, complete, so that nothing is ever recovered from a run's name."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass, field
 
@@ -118,6 +119,11 @@ class Trial:
     def cohort(self) -> str:
         """Eight hexadecimal digits: the hash of data, schedule, recipe and program, which all runs of one law share."""
         return cohort_of(data=self.data, schedule=self.schedule, recipe=self.recipe, program=self.program)
+
+    @property
+    def of_program(self) -> "Trial":
+        """The trial that stands for all of its compiled program: without what the program takes as traced arguments."""
+        return dataclasses.replace(self, epochs=1.0, peak_lr=1.0, seed=0, trunk_id=None)
 
     @property
     def name(self) -> str:

@@ -14,16 +14,16 @@ import numpy as np
 
 from sweeps.calibration import Calibration, CalibrationTask
 from sweeps.errors import StudyError
-from sweeps.pricing import FLOPS_PER_MAC, gradients_a_step
+from sweeps.pricing import flops_per_image, gradients_a_step
 from sweeps.trial import DataSpec, Trial
 from training.data import fed_source, open_source
-from training.device_peaks import device_peak
+from training.device_peaks import device_peak, peak_memory_bytes
 from training.feed import STEPS_PER_DISPATCH, Feed, Seen, open_feed
 from training.mesh import make_mesh
-from training.optimiser import warmup_steps
 from training.pod.matrix_flops import matrix_flops
 from training.source import AnySource, FedSource, Source
-from training.step import Horizon, TrainState, make_programs
+from training.step import Horizon, TrainState, horizon_of, make_programs
+from training.steps import take_steps
 from training.streams.host_batch import HostBatch
 
 
@@ -48,7 +48,7 @@ def calibrate(task: CalibrationTask, *, data_dir: Path, say: Callable[[str], Non
     first = next(feed.dispatches(0, 1))
     state = programs.start(np.int32(trial.seed))
     started = time.perf_counter()
-    traced: Any = programs.advance.trace(state, first.arrays, _horizon(trial), first.indices, np.int32(1))  # type: ignore[attr-defined]
+    traced: Any = programs.advance.trace(state, first.arrays, _at_rest(trial), first.indices, np.int32(1))  # type: ignore[attr-defined]
     step = traced.lower().compile()
     compile_s = time.perf_counter() - started
     measured = _Steps(step, state, feed, trial)
@@ -77,7 +77,7 @@ def calibrate(task: CalibrationTask, *, data_dir: Path, say: Callable[[str], Non
         images_per_s_per_core=statistics.harmonic_mean(turns),
         relative_spread=statistics.stdev(turns) / statistics.mean(turns) if len(turns) > 1 else 0.0,
         compile_s=compile_s,
-        peak_memory_bytes=_peak_memory_bytes(),
+        peak_memory_bytes=peak_memory_bytes(),
         compiled_memory_bytes=_compiled_memory_bytes(step),
         model_flops_per_image=_model_flops_per_image(trial),
         traced_flops_per_image=matrix_flops(_one_step(traced.jaxpr, source)) / trial.batch_images,
@@ -93,30 +93,24 @@ class _Steps:
 
     def __init__(self, step: Any, state: TrainState, feed: Feed, trial: Trial) -> None:
         self._step, self._state, self._feed = step, state, feed
-        self._horizon, self._done = _horizon(trial), 0
+        self._horizon, self._done = _at_rest(trial), 0
 
     def run(self, steps: int) -> float:
         """Returns how long these next steps took, from dispatch to the last of their results [s]."""
         started, end = time.perf_counter(), self._done + steps
         while self._done < end:
             count = min(STEPS_PER_DISPATCH, end - self._done)
-            for dispatch in self._feed.dispatches(self._done, count):
-                self._state = self._step(
-                    self._state, dispatch.arrays, self._horizon, dispatch.indices, np.int32(dispatch.count)
-                )
+            self._state, _ = take_steps(
+                self._step, self._state, self._feed, self._horizon, first=self._done, count=count
+            )
             self._done += count
         float(self._state.loss_sum)  # waits for the devices
         return time.perf_counter() - started
 
 
-def _horizon(trial: Trial) -> Horizon:
+def _at_rest(trial: Trial) -> Horizon:
     """Returns the horizon of the trial at a learning rate of 0, so that nothing that is timed can diverge."""
-    return Horizon(
-        peak_lr=np.float32(0.0),
-        steps=np.int32(trial.steps),
-        warmup_steps=np.float32(warmup_steps(trial.schedule, trial.steps)),
-        stream=np.uint32(trial.seed),
-    )
+    return dataclasses.replace(horizon_of(trial), peak_lr=np.float32(0.0))
 
 
 def _source(data: DataSpec, data_dir: Path) -> tuple[AnySource, str]:
@@ -165,14 +159,7 @@ def _one_step(jaxpr: Any, source: AnySource) -> Any:
 
 
 def _model_flops_per_image(trial: Trial) -> float:
-    data = trial.data
-    macs = trial.shape.forward_macs(image_px=data.image_px, classes=data.classes, channels=data.channels)
-    return float(gradients_a_step(trial.recipe) * FLOPS_PER_MAC * macs)
-
-
-def _peak_memory_bytes() -> int | None:
-    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
-    return max((peak for peak in peaks if peak is not None), default=None)
+    return gradients_a_step(trial.recipe) * flops_per_image(trial.shape, trial.data)
 
 
 def _compiled_memory_bytes(step: Any) -> int | None:

@@ -9,26 +9,17 @@ import jax
 import numpy as np
 
 from sweeps.compute import ComputeSpec
-from sweeps.shape import Shape
-from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+from sweeps.trial import DataSpec, Trial
 from training.data import open_source
 from training.evaluation import evaluation_batch
-from training.feed import STEPS_PER_DISPATCH
-from training.mesh import along, check_batch, make_mesh, my_rows, place, place_rows, whole
+from training.feed import STEPS_PER_DISPATCH, placed_arrays
+from training.mesh import along, check_batch, make_mesh, my_rows, place, place_rows
 from training.source import AnySource, Source
 from training.step import Horizon, Programs, make_programs
 
 
-def programs_of(
-    shape: Shape,
-    data: DataSpec,
-    recipe: RecipeSpec,
-    schedule: ScheduleSpec,
-    batch_images: int,
-    data_dir: Path,
-    compute: ComputeSpec,
-) -> Programs:
-    """Returns the programs of one model size, compiled.
+def programs_of(trial: Trial, data_dir: Path, compute: ComputeSpec) -> Programs:
+    """Returns the programs of a trial's model size, compiled.
 
     Raises:
         StudyError: the data is missing or broken, or the batch does not fit the devices.
@@ -37,25 +28,17 @@ def programs_of(
     of_program = dataclasses.replace(
         compute, checkpoint_every_s=ComputeSpec.checkpoint_every_s, disk_budget_gb=ComputeSpec.disk_budget_gb
     )
-    return compiled(shape, data, recipe, schedule, batch_images, data_dir, of_program)
+    return compiled(trial.of_program, data_dir, of_program)
 
 
 @functools.cache
-def compiled(
-    shape: Shape,
-    data: DataSpec,
-    recipe: RecipeSpec,
-    schedule: ScheduleSpec,
-    batch_images: int,
-    data_dir: Path,
-    compute: ComputeSpec,
-) -> Programs:
+def compiled(trial: Trial, data_dir: Path, compute: ComputeSpec) -> Programs:
     """Returns the programs, compiled on the first call of a process with these arguments."""
-    source = open_source(data, data_dir)
+    source = open_source(trial.data, data_dir)
     mesh = make_mesh()
-    check_batch(batch_images, mesh, compute)
-    programs = make_programs(shape, data, recipe, schedule, source, compute=compute, mesh=mesh)
-    _run_once(programs, source, data, batch_images)
+    check_batch(trial.batch_images, mesh, compute)
+    programs = make_programs(trial.shape, trial.data, trial.recipe, trial.schedule, source, compute=compute, mesh=mesh)
+    _run_once(programs, source, trial.data, trial.batch_images)
     return programs
 
 
@@ -67,7 +50,7 @@ def _run_once(programs: Programs, source: AnySource, data: DataSpec, batch_image
     indices = place(np.zeros((steps, parts, batch_images // parts), np.uint32), along(mesh, 2))
     start = programs.start(np.int32(0))
     if isinstance(source, Source):
-        arrays = place(source.arrays, whole(mesh))
+        arrays = placed_arrays(source, mesh)
         state = programs.advance(start, arrays, nothing, indices, np.int32(0))
         done = programs.evaluate(state.evaluated, arrays, nothing.stream, np.int32(0))
     else:

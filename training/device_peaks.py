@@ -1,4 +1,4 @@
-"""What a device could do at most: from its data sheet where its kind is known, else from matrix products timed here."""
+"""What a device can do at most, from its data sheet or timed here, and the most memory that it has held."""
 
 import time
 from collections.abc import Sequence
@@ -56,6 +56,12 @@ def device_peak(devices: Sequence[Any], compute_dtype: str) -> DevicePeak:
         flops_per_s=_timed_flops_per_s(compute_dtype),
         source=f"best of {ROUNDS} {compute_dtype} matrix products of side {MATRIX_SIDE:,}, timed here",
     )
+
+
+def peak_memory_bytes() -> int | None:
+    """Returns the most memory that any one of this process's devices has had in use since the process began."""
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _timed_flops_per_s(compute_dtype: str) -> float:

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from sweeps.trial import DataSpec
 from training import mesh as meshes
+from training.feed import placed_arrays
 from training.source import EVALUATION_BATCH_IMAGES, HELD_OUT, AnySource, FedSource
 from training.step import HeldOut, Programs, TrainState
 
@@ -42,8 +43,7 @@ def _sums(programs: Programs, source: AnySource, state: TrainState, data: DataSp
     if not isinstance(source, FedSource):
         images = data.held_out_images if part == HELD_OUT else data.selection_images
         batches = np.int32(images // EVALUATION_BATCH_IMAGES)
-        arrays = meshes.place(source.arrays, meshes.whole(mesh))
-        yield programs.evaluate(state.evaluated, arrays, np.uint32(part), batches)
+        yield programs.evaluate(state.evaluated, placed_arrays(source, mesh), np.uint32(part), batches)
         return
     batch_images = evaluation_batch(mesh)
     batches = source.stream.held_out(

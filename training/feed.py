@@ -1,6 +1,7 @@
 """Brings the next images of a trial's stream to the devices, and says which samples they are."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -52,12 +53,18 @@ class Feed(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=4)
+def placed_arrays(source: Source, mesh: Mesh) -> Any:
+    """Returns the arrays of a source as every device holds them: brought there once for all trials of a process."""
+    return meshes.place(source.arrays, meshes.whole(mesh))
+
+
 class DrawnFeed:
     """Of a source that is drawn inside the program: only indices go to the devices."""
 
     def __init__(self, source: Source, trial: Trial, mesh: Mesh, compute: ComputeSpec, seen: Seen) -> None:
         self._source, self._trial, self._tally = source, trial, SampleTally(seen.certificate)
-        self._arrays = meshes.place(source.arrays, meshes.whole(mesh))
+        self._arrays = placed_arrays(source, mesh)
         self._sharding = meshes.along(mesh, 2)
         self._microbatches = compute.microbatches
         copies = trial.recipe.augmentation_multiplicity

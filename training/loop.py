@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,13 +17,14 @@ from training.checkpoint import CheckpointFolder, Resumable
 from training.clock import Heartbeat, Stopwatch
 from training.compilation import programs_of
 from training.data import open_source
+from training.device_peaks import peak_memory_bytes
 from training.disk_budget import DiskBudget
 from training.evaluation import HeldOutScore, score
 from training.feed import STEPS_PER_DISPATCH, Feed, open_feed
 from training.mesh import place
-from training.optimiser import warmup_steps
 from training.source import HELD_OUT, SELECTION
-from training.step import Horizon
+from training.step import horizon_of
+from training.steps import take_steps
 from training.weights import keep_weights, start_from
 
 POINTS_PER_DOUBLING = 2
@@ -85,19 +85,12 @@ class _Run:
         self.trial, self.compute, self.weights_dir = trial, compute, weights_dir
         self.source = open_source(trial.data, data_dir)
         started = time.perf_counter()
-        self.programs = programs_of(
-            trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, data_dir, compute
-        )
+        self.programs = programs_of(trial, data_dir, compute)
         self.compile_s = time.perf_counter() - started
         self.budget = _disk_budget(compute, checkpoint_dir, weights_dir)
         self.folder = CheckpointFolder(checkpoint_dir, budget=self.budget)
         self.heartbeat = Heartbeat(checkpoint_dir)
-        self.horizon = Horizon(
-            peak_lr=np.float32(trial.peak_lr),
-            steps=np.int32(trial.steps),
-            warmup_steps=np.float32(warmup_steps(trial.schedule, trial.steps)),
-            stream=np.uint32(trial.seed),
-        )
+        self.horizon = horizon_of(trial)
         self._begin()
 
     def _begin(self) -> None:
@@ -141,17 +134,10 @@ class _Run:
 
     def _advance(self, count: int) -> float:
         """Trains `count` more steps; returns the sum of losses since the last reported point."""
-        started, waited = time.perf_counter(), 0.0
-        fetching = started
-        for dispatch in self.feed.dispatches(self.step, count):
-            is_idle: Any = self.state.loss_sum.is_ready  # pyright: ignore[reportAttributeAccessIssue]
-            if is_idle():  # the devices had nothing left to do while this was fetched
-                waited += time.perf_counter() - fetching
-            jax.block_until_ready(self.state.loss_sum)  # one batch on the devices, one on its way, no more
-            self.state = self.programs.advance(
-                self.state, dispatch.arrays, self.horizon, dispatch.indices, np.int32(dispatch.count)
-            )
-            fetching = time.perf_counter()
+        started = time.perf_counter()
+        self.state, waited = take_steps(
+            self.programs.advance, self.state, self.feed, self.horizon, first=self.step, count=count
+        )
         loss_sum = float(self.state.loss_sum)  # waits for the devices
         self.watch.add("input_wait_s", waited)
         self.watch.add("step_s", time.perf_counter() - started - waited)
@@ -221,7 +207,7 @@ class _Run:
             certificate=seen.certificate,
             corrupt_images=seen.corrupt_images,
             cores=self.programs.mesh.size,
-            peak_memory_bytes=_peak_memory_bytes(),
+            peak_memory_bytes=peak_memory_bytes(),
         )
 
 
@@ -241,10 +227,3 @@ def _disk_budget(compute: ComputeSpec, checkpoint_dir: Path | None, weights_dir:
     limit = None if compute.disk_budget_gb is None else 1e9 * compute.disk_budget_gb
     of_study = [] if checkpoint_dir is None else [checkpoint_dir.parent]
     return DiskBudget(limit, (*of_study, *([] if weights_dir is None else [weights_dir])))
-
-
-def _peak_memory_bytes() -> int | None:
-    """Returns the most memory that any one of this process's devices has had in use since the process began."""
-    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
-    known = [peak for peak in peaks if peak is not None]
-    return max(known, default=None)

@@ -19,7 +19,7 @@ Batch = tuple[jax.Array, jax.Array]
 """Images (batch, px, px, channels) and target probabilities (batch, classes); a row of zeros there is no image."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
     """A data set that is drawn from inside a compiled program."""
 

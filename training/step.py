@@ -10,18 +10,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from sweeps.compute import ComputeSpec
 from sweeps.shape import Shape
-from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, Trial
 from training import mesh as meshes
 from training.images.augment import PixelRange, augment
 from training.networks import families
 from training.networks.convolution import fast_path
 from training.networks.forward import Forward
-from training.optimiser import learning_rate, make_optimiser
+from training.optimiser import learning_rate, make_optimiser, warmup_steps
 from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource, Source
 
 Params = dict[str, Any]
@@ -58,6 +59,16 @@ class Horizon:
     warmup_steps: Any
     stream: Any
     """uint32, which stream of samples is seen."""
+
+
+def horizon_of(trial: Trial) -> Horizon:
+    """Returns what tells this trial from others of its program."""
+    return Horizon(
+        peak_lr=np.float32(trial.peak_lr),
+        steps=np.int32(trial.steps),
+        warmup_steps=np.float32(warmup_steps(trial.schedule, trial.steps)),
+        stream=np.uint32(trial.seed),
+    )
 
 
 @jax.tree_util.register_dataclass

@@ -3,7 +3,7 @@
 # Every keyword argument of matplotlib is untyped.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,8 @@ FIGURES: dict[str, "Callable[[ScalingFit], Figure | None]"] = {
     "learning_rate_surface": rate_surface_figure,
 }
 """File name -> what draws it: None where the result has nothing for it."""
-_KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("png", {"Software": None}),
-    ("svg", {"Date": None}),
-    ("pdf", {"CreationDate": None}),
-)
-"""Ending and metadata: without dates, so that the same fit writes the same bytes."""
+_METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""By ending: without dates, so that the same fit writes the same bytes."""
 _DPI = 180
 
 
@@ -48,13 +44,19 @@ def write_figures(result: ScalingFit, folder: Path) -> tuple[Path, ...]:
     written: list[Path] = []
     with matplotlib.rc_context(STYLE):
         for name, draw in FIGURES.items():
-            figure = draw(result)
-            for kind, metadata in _KINDS:
-                path = folder / f"{name}.{kind}"
-                if figure is None:
-                    path.unlink(missing_ok=True)  # an earlier fit's would pass for this one's
-                    continue
-                figure.savefig(path, dpi=_DPI, metadata=metadata, facecolor="white")
-                written.append(path)
-                figure.set_layout_engine("none")  # laid out by the first file; the others need not do it again
+            written += save_figure(draw(result), folder, name, kinds=tuple(_METADATA))
     return tuple(written)
+
+
+def save_figure(figure: "Figure | None", folder: Path, name: str, *, kinds: Sequence[str]) -> list[Path]:
+    """Returns the files of one figure, written in the style of a surrounding rc_context; of none, older ones go."""
+    written: list[Path] = []
+    for kind in kinds:
+        path = folder / f"{name}.{kind}"
+        if figure is None:
+            path.unlink(missing_ok=True)  # an earlier fit's would pass for this one's
+            continue
+        figure.savefig(path, dpi=_DPI, metadata=_METADATA[kind], facecolor="white")
+        written.append(path)
+        figure.set_layout_engine("none")  # laid out by the first file; the others need not do it again
+    return written

@@ -83,9 +83,7 @@ def train(job: Job) -> dict[str, Any]:
 
 def _spread(trial: Trial, compute: ComputeSpec) -> dict[str, Any]:
     """Returns which part of the state one device holds, and the digest of a fresh state."""
-    programs = compilation.programs_of(
-        trial.shape, trial.data, trial.recipe, trial.schedule, trial.batch_images, Path(), compute
-    )
+    programs = compilation.programs_of(trial, Path(), compute)
     state = programs.start(np.int32(0))
     leaves = jax.tree.leaves((state.params, state.optimiser))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
