@@ -1,0 +1,90 @@
+"""Batches of runs: which are worth most per core-hour, and what to run before anything is known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from strategy.belief import Belief
+from strategy.design import Outlook, outlook
+from strategy.questions import Question, outlook_on
+from strategy.round import Round, State
+from strategy.two_trial import admissible
+from sweeps.trial import Trial
+
+MOST_RUNS = 64
+"""In a batch."""
+
+
+def opening(state: State) -> Round:
+    """Returns what is run before anything is known: the cheapest cell at every rate, one of them twice for the noise."""
+    cells = np.flatnonzero(state.field.is_trainable)
+    if not len(cells):
+        return Round(trials=(), lines=("no cell is cheap enough to be trained",))
+    cell, rates = int(cells[0]), [int(rate) for rate in state.field.asked_rates]
+    trials = trials_at(state, [*((cell, rate) for rate in rates), (cell, rates[len(rates) // 2])])
+    price = float(state.field.core_hours[cell])
+    affordable = int(min(state.left_core_hours / price, len(trials)))
+    line = f"first {state.field.name(cell)}, the cheapest cell, at every learning rate and once more for the noise"
+    return Round(trials=trials[:affordable], lines=(line,))
+
+
+def view_on(question: Question, belief: Belief) -> Outlook:
+    """Returns the outlook by which runs are chosen for a question."""
+    return outlook(belief) if question.kind == "optimum" else outlook_on(question, belief)
+
+
+def choose(
+    state: State, view: Outlook, question: Question, *, core_hours: float, room: float, ceiling: float | None = None
+) -> list[tuple[int, int]]:
+    """Returns the (cell, rate) of a batch, the most telling per core-hour first; one may come several times.
+
+    Runs count by the expected improvement of the pick where an optimum is asked for, else by the variance they take
+    from the answer. The rates of a cell are those of the two-trial rule.
+
+    Args:
+        state: what may be trained.
+        view: the outlook on what is asked.
+        question: what is asked.
+        core_hours: of the whole batch; the run that reaches it is still in.
+        room: what the batch never costs more than [core-hours].
+        ceiling: of one run [core-hours]; absent: the field's.
+    """
+    field, rates = state.field, len(state.field.peak_lrs)
+    price = np.repeat(field.core_hours, rates)
+    allowed = _allowed(state).ravel()
+    if ceiling is not None:
+        allowed &= price <= 1.01 * ceiling
+    budget = question.budget_core_hours or field.budget_core_hours
+    choices = np.flatnonzero(np.repeat(field.core_hours <= 1.01 * budget, rates))
+    places: list[tuple[int, int]] = []
+    used = 0.0
+    while used < core_hours and len(places) < MOST_RUNS:
+        gains = view.gains(choices) if question.kind == "optimum" else view.asked_variance - view.variances_left()
+        score = np.where(allowed & (used + price <= room), gains / price, 0.0)
+        best = int(score.argmax())
+        if score[best] <= 0.0:
+            break
+        places.append((best // rates, best % rates))
+        used += float(price[best])
+        view = view.after(best)
+    return places
+
+
+def trials_at(state: State, places: Sequence[tuple[int, int]]) -> tuple[Trial, ...]:
+    """Returns a fresh trial for each place, with the next seed for each time that a place comes again."""
+    found: dict[str, Trial] = {}
+    for cell, rate in places:
+        trial = state.fresh(cell, rate, besides=found)
+        if trial is not None:
+            found[trial.id] = trial
+    return tuple(found.values())
+
+
+def _allowed(state: State) -> np.ndarray:
+    """Returns where runs may be made, (cells, rates)."""
+    field = state.field
+    allowed = np.zeros((len(field.cells), len(field.peak_lrs)), dtype=bool)
+    for cell, rates in admissible(field, state.evidence).items():
+        if field.is_trainable[cell]:
+            allowed[cell, list(rates)] = [state.fresh(cell, rate) is not None for rate in rates]
+    return allowed

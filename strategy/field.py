@@ -1,0 +1,147 @@
+"""The field: every cell and learning rate that a strategy may choose from, as columns of numbers."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeps.budget import READING_TOLERANCE
+from sweeps.grid import Grid
+from sweeps.study import Study
+from sweeps.trial import Trial
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Field:
+    """The cells of a study up to a budget, cheapest first, each with the learning rates of a widened grid."""
+
+    study: Study
+    """As it was asked for."""
+    budget_core_hours: float
+    """What one run may cost: the dearest cell that may be picked."""
+    ceiling_core_hours: float | None = None
+    """What a run that is trained may cost; absent: the budget. Dearer cells are predicted only."""
+
+    @functools.cached_property
+    def grid(self) -> Grid:
+        """The study's grid with its learning rates one octave wider at both ends, where it has a grid of them."""
+        return Grid(study=replace(self.study, peak_lrs=widened(self.study.peak_lrs)))
+
+    @functools.cached_property
+    def cells(self) -> Ints:
+        """Numbers of the grid's cells within the budget, cheapest first, (cells,)."""
+        core_hours = self.grid.columns.core_hours
+        order = np.argsort(core_hours, kind="stable")
+        return order[core_hours[order] <= READING_TOLERANCE * self.budget_core_hours].astype(np.intp)
+
+    @functools.cached_property
+    def core_hours(self) -> Floats:
+        """The price of a run of each cell, (cells,)."""
+        return self.grid.columns.core_hours[self.cells]
+
+    @functools.cached_property
+    def is_trainable(self) -> npt.NDArray[np.bool_]:
+        """Whether a run of each cell is within the ceiling, (cells,)."""
+        ceiling = self.budget_core_hours if self.ceiling_core_hours is None else self.ceiling_core_hours
+        return self.core_hours <= READING_TOLERANCE * ceiling
+
+    @functools.cached_property
+    def model(self) -> Ints:
+        """Position of each cell's model in the study, (cells,)."""
+        return self.grid.columns.model[self.cells].astype(np.intp)
+
+    @functools.cached_property
+    def log_params(self) -> Floats:
+        """Log of each cell's parameters, (cells,)."""
+        return np.log(np.array([rate.params for rate in self.grid.rates], dtype=np.float64))[self.model]
+
+    @functools.cached_property
+    def log_images(self) -> Floats:
+        """Log of the images that a run of each cell is trained on, (cells,)."""
+        return np.log(self.grid.columns.images[self.cells].astype(np.float64))
+
+    @functools.cached_property
+    def epochs(self) -> Floats:
+        """Epochs of each cell, (cells,)."""
+        return self.grid.columns.epochs[self.cells]
+
+    @functools.cached_property
+    def family(self) -> Ints:
+        """Position of each cell's family among `families`, (cells,)."""
+        place = {name: index for index, name in enumerate(self.families)}
+        return np.array([place[self.study.models[model].family] for model in self.model], dtype=np.intp)
+
+    @functools.cached_property
+    def families(self) -> tuple[str, ...]:
+        """The families of the study's models, in order of appearance."""
+        return tuple(dict.fromkeys(model.family for model in self.study.models))
+
+    @functools.cached_property
+    def peak_lrs(self) -> tuple[float, ...]:
+        """The learning rates of the widened grid, rising."""
+        return tuple(sorted(self.grid.study.peak_lrs))
+
+    @functools.cached_property
+    def octaves(self) -> Floats:
+        """log2 of each learning rate, (rates,)."""
+        return np.log2(np.array(self.peak_lrs))
+
+    @functools.cached_property
+    def asked_rates(self) -> Ints:
+        """Positions of the study's own learning rates among `peak_lrs`."""
+        return np.array([self.peak_lrs.index(rate) for rate in sorted(self.study.peak_lrs)], dtype=np.intp)
+
+    @property
+    def grid_core_hours(self) -> float:
+        """The price of the full grid: all cells within the budget x the study's learning rates x its seeds."""
+        return float(self.core_hours.sum()) * len(self.study.peak_lrs) * len(self.study.seeds)
+
+    def name(self, cell: int) -> str:
+        """Returns a cell as people call it, f3-e2."""
+        return f"{self.study.models[int(self.model[cell])].name}-e{self.epochs[cell]:g}"
+
+    def trial(self, cell: int, rate: int, seed: int) -> Trial:
+        """Returns the trial of a cell, a learning rate (positions) and a seed, which may be one the study has not."""
+        model = self.study.models[int(self.model[cell])]
+        columns = self.grid.columns
+        number = int(self.cells[cell])
+        return Trial(
+            model=model.name,
+            family=model.family,
+            shape=model.shape,
+            data=self.study.data,
+            epochs=float(columns.epochs[number]),
+            batch_images=int(columns.batch_images[number]),
+            peak_lr=self.peak_lrs[rate],
+            schedule=self.study.schedule,
+            recipe=self.study.recipe,
+            seed=seed,
+            program=self.study.program,
+        )
+
+    @functools.cached_property
+    def _place(self) -> dict[tuple[str, float, int], int]:
+        columns = self.grid.columns
+        return {
+            (self.study.models[int(self.model[k])].name, float(columns.epochs[n]), int(columns.batch_images[n])): k
+            for k, n in enumerate(self.cells.tolist())
+        }
+
+    def find(self, trial: Trial) -> tuple[int, int] | None:
+        """Returns the positions of a trial's cell and learning rate; None where it is none of this field's."""
+        cell = self._place.get((trial.model, trial.epochs, trial.batch_images))
+        if cell is None or trial.peak_lr not in self.peak_lrs or trial.trunk_id is not None:
+            return None
+        rate = self.peak_lrs.index(trial.peak_lr)
+        return (cell, rate) if self.trial(cell, rate, trial.seed).id == trial.id else None
+
+
+def widened(peak_lrs: Sequence[float]) -> tuple[float, ...]:
+    """Returns learning rates with one more octave at both ends; a single one stays as it is."""
+    rates = sorted(peak_lrs)
+    return tuple(rates) if len(rates) < 2 else (rates[0] / 2, *rates, rates[-1] * 2)
