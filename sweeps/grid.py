@@ -11,6 +11,7 @@ from sweeps.errors import StudyError
 from sweeps.pricing import Rate, gradients_a_step, rate
 from sweeps.study import Pick, Study
 from sweeps.trial import Trial
+from sweeps.trunk import last_entry, predecessors, shares_steps, stable_part
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -93,6 +94,41 @@ class Grid:
             flops=flops_per_image[model] * images,
             core_hours=core_hours_per_image[model] * images,
         )
+
+    @functools.cached_property
+    def predecessors(self) -> Ints:
+        """The cell whose runs each cell's runs take over steps of, rate by rate and seed by seed; -1 for none."""
+        schedule, steps = self.study.schedule, self.columns.steps
+        if not shares_steps(schedule, self.study.program):
+            return np.full(self.cell_count, -1, dtype=np.int64)
+        # A run too short for the whole warm-up has one of its own, and with it a trunk.
+        is_cut = schedule.warmup_max_fraction * steps < schedule.warmup_steps
+        length = np.where(is_cut, steps, 0)
+        trunk = self._programs * (int(length.max()) + 1) + length
+        return predecessors(trunk, stable_part(schedule, steps), last_entry(schedule, steps))
+
+    @functools.cached_property
+    def shared_steps(self) -> Ints:
+        """Steps that a run of each cell takes over from a shorter one."""
+        before = self.predecessors
+        stable = stable_part(self.study.schedule, self.columns.steps)
+        return np.where(before >= 0, stable[np.maximum(before, 0)], 0)
+
+    @functools.cached_property
+    def trained_core_hours(self) -> Floats:
+        """What a run of each cell costs where it takes over those steps [core-hours]."""
+        columns = self.columns
+        return columns.core_hours * (1.0 - self.shared_steps / columns.steps)
+
+    @property
+    def _programs(self) -> Ints:
+        """A number for each cell, alike where runs of the same rate and seed differ in their length alone."""
+        columns, study = self.columns, self.study
+        if not study.picks:
+            return columns.model * (int(columns.batch_images.max()) + 1) + columns.batch_images
+        keys = [(pick.model, pick.batch_images, pick.peak_lr, pick.trunk_id) for pick in study.picks]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.array([numbers[key] for key in keys], dtype=np.int64)
 
     def trial(self, index: int) -> Trial:
         """Returns the trial of this number; raises IndexError outside the grid."""

@@ -133,6 +133,16 @@ class Plan:
             relative_spread=float((core_hours * spreads).sum()) / total if total else 0.0,
         )
 
+    @functools.cached_property
+    def trained_core_hours(self) -> float:
+        """What every run in the plan costs where longer ones take over the steps of shorter ones; at most the total."""
+        return float(self.grid.trained_core_hours[self.kept].sum()) * self.grid.runs_per_cell
+
+    @functools.cached_property
+    def sharing_runs(self) -> int:
+        """Runs that take over steps of a shorter one."""
+        return int(np.count_nonzero(self.grid.predecessors[self.kept] >= 0)) * self.grid.runs_per_cell
+
     def trials(self) -> Iterator[Trial]:
         """Yields every trial of the plan, cheapest cell first; learning rates and seeds included."""
         return (self.grid.trial(index) for cell in self.kept for index in self.grid.cell_trials(int(cell)))
@@ -215,7 +225,8 @@ def make_plan(
     With a spend cap, the price of everything still to be launched plus what `records` have used never exceeds it:
     cells are reserved whole, from cheap to dear, and the first that does not fit ends the plan. A cell whose runs are
     all settled needs nothing more and stays. An unfinished run counts with its full price, of which a resumed run has
-    part behind it. With `accepts_stopped` runs that were ended early, behind others of their cell, are done.
+    part behind it; where the schedule lets runs share steps, with the price of those that no shorter run does. With
+    `accepts_stopped` runs that were ended early, behind others of their cell, are done.
 
     Raises:
         StudyError: an axis of the study is unusable, or its hardware cannot price a model.
@@ -243,12 +254,23 @@ def make_plan(
     )
 
 
+def packs_of(trials: Iterable[Trial], study: Study) -> tuple[Pack, ...]:
+    """Returns trials as packs of one model, epochs and batch, the dearest runs first."""
+    packs: dict[tuple[str, float, int], list[Trial]] = {}
+    for trial in trials:
+        packs.setdefault((trial.model, trial.epochs, trial.batch_images), []).append(trial)
+    found = [Pack(trials=tuple(pack)) for pack in packs.values()]
+    return tuple(sorted(found, key=lambda pack: -price_trial(pack.trials[0], study.hardware).core_hours))
+
+
 def core_hours_spent(record: RunRecord) -> float:
     """Returns what a run has used [core-hours]: its price times the part of its steps that was done, repeats included.
 
-    A run whose progress is unknown counts in full, so that a cap holds in any case.
+    Steps taken over from a shorter run were paid for there. A run whose progress is unknown counts in full, so that a
+    cap holds in any case.
     """
-    return _behind(record) + record.cost.core_hours * record.repeated_steps / record.trial.steps
+    own = record.repeated_steps - record.shared_steps
+    return _behind(record) + record.cost.core_hours * own / record.trial.steps
 
 
 def _behind(record: RunRecord) -> float:
@@ -264,11 +286,14 @@ class _Ledger:
     settled: frozenset[int]
     underway: dict[int, float]
     """Trial number to core-hours that an unfinished run has behind it."""
+    barren: frozenset[int]
+    """Settled trials that came to no end, so that longer ones may find nothing to take over."""
     spent_core_hours: float
 
     @classmethod
     def read(cls, grid: Grid, records: Iterable[RunRecord], *, accepts_stopped: bool) -> "_Ledger":
         settled: set[int] = set()
+        barren: set[int] = set()
         underway: dict[int, float] = {}
         spent = 0.0
         for record in records:
@@ -277,21 +302,34 @@ class _Ledger:
             number = grid.find(record.trial)
             if number is not None and (record.is_settled or (accepts_stopped and record.status is Status.STOPPED)):
                 settled.add(number)
+                if record.status is not Status.FINISHED:
+                    barren.add(number)
             elif number is not None:
                 underway[number] = _behind(record)
-        return cls(settled=frozenset(settled), underway=underway, spent_core_hours=spent)
+        return cls(settled=frozenset(settled), underway=underway, barren=frozenset(barren), spent_core_hours=spent)
 
     def pending_runs(self, grid: Grid, cells: Ints) -> Ints:
-        settled = np.array(sorted(self.settled), dtype=np.int64) // grid.runs_per_cell
-        return grid.runs_per_cell - np.bincount(settled, minlength=grid.cell_count)[cells]
+        return grid.runs_per_cell - _runs_by_cell(grid, self.settled)[cells]
 
     def owed_core_hours(self, grid: Grid, cells: Ints) -> Floats:
-        owed = grid.columns.core_hours[cells] * self.pending_runs(grid, cells)
+        shared = grid.columns.core_hours - grid.trained_core_hours
+        pending = self.pending_runs(grid, cells)
+        owed = grid.trained_core_hours[cells] * pending
+        # Behind a run that came to no end, as many as there are may have to begin at 0.
+        before = grid.predecessors[cells]
+        alone = np.where(before >= 0, _runs_by_cell(grid, self.barren)[np.maximum(before, 0)], 0)
+        owed += shared[cells] * np.minimum(alone, pending)
         credit = np.zeros(grid.cell_count)
         for number, used in self.underway.items():
             cell = number // grid.runs_per_cell
-            credit[cell] += min(used, float(grid.columns.core_hours[cell]))
+            credit[cell] += max(0.0, min(used, float(grid.columns.core_hours[cell])) - float(shared[cell]))
         return owed - credit[cells]
+
+
+def _runs_by_cell(grid: Grid, trials: Iterable[int]) -> Ints:
+    """Returns how many of these trials each cell has."""
+    numbers = np.array(sorted(trials), dtype=np.int64)
+    return np.bincount(numbers // grid.runs_per_cell, minlength=grid.cell_count)
 
 
 def _rounded_up(core_hours: float) -> float:

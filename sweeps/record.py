@@ -1,8 +1,9 @@
 """What happened to a trial: progress and outcome as training reports them, and the record that remains."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sweeps.canonical import SILENT_AT_DEFAULT
 from sweeps.certificate import Certificate, fault
 from sweeps.cost import Cost
 from sweeps.trial import Trial
@@ -45,6 +46,8 @@ class Progress:
     """Held-out loss [nats], at the points where it was measured."""
     wall_s: float
     """Training time so far, over all attempts, without compilation [s]."""
+    shared_steps: int = field(default=0, metadata=SILENT_AT_DEFAULT)
+    """Steps taken over from a shorter run of the same trunk, which has paid for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,8 @@ class Outcome:
     """Processor cores or accelerator cores that the run kept busy."""
     peak_memory_bytes: int | None = None
     """Most memory in use on any one device; missing where the device does not tell."""
+    shared_steps: int = field(default=0, metadata=SILENT_AT_DEFAULT)
+    """Steps taken over from a shorter run of the same trunk, which has paid for them: no time of this run is theirs."""
 
     @property
     def core_hours_billed(self) -> float | None:
@@ -168,6 +173,12 @@ class RunRecord:
         """Steps that were trained, as far as was reported, and none of them twice; missing where nothing is known."""
         known = [point.step for point in self.curve[-1:]] + ([self.outcome.steps] if self.outcome else [])
         return min(self.trial.steps, max(known)) if known else None
+
+    @property
+    def shared_steps(self) -> int:
+        """Steps among those done that a shorter run has paid for; where sources differ, the fewest."""
+        known = [point.shared_steps for point in self.curve[-1:]]
+        return min(known + ([self.outcome.shared_steps] if self.outcome else []), default=0)
 
     @property
     def val_loss(self) -> float | None:

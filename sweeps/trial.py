@@ -43,6 +43,10 @@ class ScheduleSpec:
     cooldown_fraction: float = 0.2
     """wsd only: the last part of a run, in which the rate falls as 1 - sqrt."""
 
+    def warmup_of(self, steps: int) -> float:
+        """Returns the warm-up of a run of `steps` steps, never more than its allowed part of the run [steps]."""
+        return min(float(self.warmup_steps), self.warmup_max_fraction * steps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSpec:

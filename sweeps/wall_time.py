@@ -29,11 +29,14 @@ class Speeds:
         flops: list[float] = []
         for record in records:
             outcome, trial = record.outcome, record.trial
-            if outcome is None or not record.is_settled or outcome.steps <= 0 or outcome.wall_s <= 0.0:
+            if outcome is None or not record.is_settled or outcome.wall_s <= 0.0:
+                continue
+            own_steps = outcome.steps - outcome.shared_steps
+            if own_steps <= 0:
                 continue
             key = (trial.model, trial.batch_images)
-            steps[key] = max(steps.get(key, 0.0), outcome.wall_s / outcome.steps)
-            flops.append(outcome.wall_s / (record.cost.flops * outcome.steps / trial.steps))
+            steps[key] = max(steps.get(key, 0.0), outcome.wall_s / own_steps)
+            flops.append(outcome.wall_s / (record.cost.flops * own_steps / trial.steps))
         return cls(s_per_step=steps, s_per_flop=max(flops, default=None))
 
 

@@ -133,7 +133,7 @@ def _parse(path: Path, content: bytes, *, curves: bool) -> Attempt | None:
             event = _event(line)
             kind = event.get("event")
             if kind == "progress":
-                points.append(progress_from({name: event[name] for name in PROGRESS_FIELDS}))
+                points.append(progress_from({name: event[name] for name in PROGRESS_FIELDS if name in event}))
             elif kind == "ended":
                 ended_unix_s = float_or_none(event.pop("unix_s"))
                 outcome = outcome_from({name: value for name, value in event.items() if name != "event"})

@@ -22,7 +22,7 @@ from sweeps.record import Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 from tracking.attempt_file import Attempt, attempt_files, file_name, is_written, lock, read_attempt
 from tracking.paths import ProjectPaths
-from tracking.record_json import dump_line, outcome_fields
+from tracking.record_json import dump_line, outcome_fields, progress_fields
 
 FSYNC_INTERVAL_S = 1.0
 """Points of a curve reach the disk at latest with the first point after this time; a start and an end at once."""
@@ -46,7 +46,7 @@ class AttemptJournal:
     def progress(self, progress: Progress) -> None:
         """Appends one point of the curve; a killed process keeps it, a machine without power may lose the last ones."""
         descriptor = self._open()
-        _append(descriptor, {"event": "progress", **vars(progress)})
+        _append(descriptor, {"event": "progress", **progress_fields(progress)})
         if time.monotonic() - self._synced_s >= FSYNC_INTERVAL_S:
             os.fsync(descriptor)
             self._synced_s = time.monotonic()
@@ -230,14 +230,19 @@ def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:
     """Returns how many steps later attempts trained again, as far as points were reported.
 
     Where an attempt began is not journalled: it is taken to be the last point before its own first one, at the latest.
+    Steps taken over from a shorter run are never repeated; an attempt that took over others than the one before it has
+    nothing left of that.
     """
-    reached, repeated = 0, 0
+    reached, repeated, shared = 0, 0, 0
     steps: list[int] = []
     for curve in curves:
         if not curve:
             continue
         began = max((step for step in steps if step < curve[0].step), default=0)
-        repeated += max(0, reached - began)
+        if curve[0].shared_steps != shared:
+            began = 0
+        repeated += max(0, reached - max(began, shared))
+        shared = curve[0].shared_steps
         steps = [step for step in steps if step < curve[0].step] + [point.step for point in curve]
         reached = steps[-1]
     return repeated

@@ -69,6 +69,10 @@ class ProjectPaths:
         """Returns where training leaves the final weights of a trial."""
         return self.weights_dir / f"{trial_id}.npz"
 
+    def predictions_file(self, study: str) -> Path:
+        """Returns the ledger of a study's predictions."""
+        return self.study_dir(study) / "predictions.jsonl"
+
     def study_dir(self, study: str) -> Path:
         """Returns the folder of a study; different names never share one, whatever letters they have."""
         return self.runs_dir / folder_name(study)
@@ -80,6 +84,10 @@ class ProjectPaths:
     def checkpoint_dir(self, study: str, trial_id: str) -> Path:
         """Returns the folder of one trial's checkpoint."""
         return self.study_dir(study) / "checkpoints" / trial_id
+
+    def trunks_dir(self, study: str) -> Path:
+        """Returns the folder of the states that shorter runs have left to longer ones, by trunk."""
+        return self.study_dir(study) / "trunks"
 
 
 def project_paths() -> ProjectPaths:

@@ -87,7 +87,20 @@ def outcome_from(fields: Mapping[str, Any]) -> Outcome:
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:
     """Returns an outcome ready for `dump_line`: the certificate as text, the clock by its parts."""
     clock = outcome.clock and dict(vars(outcome.clock))
-    return {**vars(outcome), "clock": clock, "certificate": certificate_text(outcome.certificate)}
+    return {**_told(outcome), "clock": clock, "certificate": certificate_text(outcome.certificate)}
+
+
+def progress_fields(progress: Progress) -> dict[str, Any]:
+    """Returns a point ready for `dump_line`."""
+    return _told(progress)
+
+
+def _told(noun: Outcome | Progress) -> dict[str, Any]:
+    """Returns the fields of a noun; steps that were taken over are told only where there are any."""
+    fields = dict(vars(noun))
+    if not noun.shared_steps:
+        del fields["shared_steps"]
+    return fields
 
 
 def progress_from(fields: Mapping[str, Any]) -> Progress:

@@ -165,6 +165,7 @@ def _metrics(record: RunRecord) -> Iterator[MetricPoint]:
 
 def _point_values(record: RunRecord, point: Progress) -> dict[str, float]:
     values = {"train_loss": point.train_loss, "val_loss": point.val_loss, "wall_s": point.wall_s}
+    values["shared_steps"] = point.shared_steps or None
     return _present({**values, "images": float(point.images), **_spent(record, point.step)})
 
 
@@ -175,9 +176,10 @@ def _outcome_values(record: RunRecord, outcome: Outcome) -> dict[str, float]:
         "train_loss": outcome.train_loss,
         "wall_s": outcome.wall_s,
         "compile_s": outcome.compile_s,
-        "steps_per_s": outcome.steps / outcome.wall_s if outcome.wall_s > 0 else None,
+        "steps_per_s": (outcome.steps - outcome.shared_steps) / outcome.wall_s if outcome.wall_s > 0 else None,
         "val_error": outcome.val_error,
         "peak_memory_bytes": outcome.peak_memory_bytes,
+        "shared_steps": outcome.shared_steps or None,
         **_billed(outcome),
         **_spent(record, outcome.steps),
     }

@@ -51,7 +51,8 @@ _POINTS = """
     SELECT metrics.run_uuid, metrics.key, metrics.step, metrics.timestamp, metrics.value
     FROM experiments
     JOIN runs ON runs.experiment_id = experiments.experiment_id AND runs.lifecycle_stage = 'active'
-    JOIN metrics ON metrics.run_uuid = runs.run_uuid AND metrics.key IN ('train_loss', 'val_loss', 'images', 'wall_s')
+    JOIN metrics ON metrics.run_uuid = runs.run_uuid
+        AND metrics.key IN ('train_loss', 'val_loss', 'images', 'wall_s', 'shared_steps')
     WHERE experiments.lifecycle_stage = 'active' AND (:study IS NULL OR experiments.name = :study)
 """
 
@@ -160,6 +161,7 @@ def _curve(points: Points) -> tuple[Progress, ...]:
             train_loss=point.get("train_loss", math.nan),
             val_loss=point.get("val_loss"),
             wall_s=point.get("wall_s", math.nan),
+            shared_steps=round(point.get("shared_steps", 0.0)),
         )
         for (step, _), point in sorted(points.items())
         if "images" in point

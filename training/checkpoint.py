@@ -38,6 +38,8 @@ class Resumable:
     """Training images seen when the held-out loss was last measured."""
     seen: Seen = Seen()
     """Samples seen so far; where the data goes on follows from the step."""
+    shared_steps: int = 0
+    """Steps taken over from a shorter run."""
 
 
 class CheckpointFolder:
@@ -128,7 +130,7 @@ def digest(state: TrainState) -> jax.Array:
 def _as_words(now: Resumable) -> dict[str, Any]:
     """Returns all but the state as JSON has it."""
     words = {**dataclasses.asdict(now.seen), "clock": dataclasses.asdict(now.clock)}
-    counts = {name: getattr(now, name) for name in ("step", "loss_step", "evaluated_images")}
+    counts = {name: getattr(now, name) for name in ("step", "loss_step", "evaluated_images", "shared_steps")}
     return {**words, **counts, "digest": np.asarray(digest(now.state)).tolist()}
 
 
@@ -141,4 +143,5 @@ def _from_words(words: dict[str, Any], state: TrainState) -> Resumable:
         loss_step=words["loss_step"],
         evaluated_images=words["evaluated_images"],
         seen=Seen(certificate=certificate, corrupt_images=words["corrupt_images"]),
+        shared_steps=words.get("shared_steps", 0),  # absent in checkpoints older than trunks
     )

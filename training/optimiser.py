@@ -83,8 +83,3 @@ def learning_rate(
     else:
         raise ValueError(f"schedule {schedule.name!r} is unknown; it is cosine, wsd or constant")
     return peak_lr * warm * shape
-
-
-def warmup_steps(schedule: ScheduleSpec, steps: int) -> float:
-    """Returns the warm-up of a run of `steps` steps, never more than its allowed part of the run [steps]."""
-    return min(float(schedule.warmup_steps), schedule.warmup_max_fraction * steps)

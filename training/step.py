@@ -22,7 +22,7 @@ from training.images.augment import PixelRange, augment
 from training.networks import families
 from training.networks.convolution import fast_path
 from training.networks.forward import Forward
-from training.optimiser import learning_rate, make_optimiser, warmup_steps
+from training.optimiser import learning_rate, make_optimiser
 from training.source import EVALUATION_BATCH_IMAGES, AnySource, Batch, FedSource, Source
 
 Params = dict[str, Any]
@@ -66,7 +66,7 @@ def horizon_of(trial: Trial) -> Horizon:
     return Horizon(
         peak_lr=np.float32(trial.peak_lr),
         steps=np.int32(trial.steps),
-        warmup_steps=np.float32(warmup_steps(trial.schedule, trial.steps)),
+        warmup_steps=np.float32(trial.schedule.warmup_of(trial.steps)),
         stream=np.uint32(trial.seed),
     )
 

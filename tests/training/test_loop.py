@@ -13,7 +13,7 @@ from sweeps.trial import Trial
 from tests.training.small_nets import PARTS, TRIAL, changed
 from tests.training.small_pool import TOKENS
 from tests.training.small_streams import SmallStream
-from training import compilation, loop
+from training import compilation, curve, loop
 from training.data import fed_source
 from training.step import divergence
 from training.weights import weights_file
@@ -220,7 +220,7 @@ def test_the_loss_is_zero_for_the_teacher_itself_and_cross_entropy_for_labels() 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 128, 16384])
 def test_curves_report_at_log_spaced_steps_and_at_the_end(steps: int) -> None:
     """Points rise, are within the run, end with its last step and are few."""
-    points = loop.curve_steps(steps)
+    points = curve.curve_steps(steps)
     assert points == sorted(set(points))
     assert points[0] >= 1 and points[-1] == steps
     assert len(points) <= 40

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweeps.trial import RecipeSpec, ScheduleSpec
-from training.optimiser import learning_rate, make_optimiser, warmup_steps
+from training.optimiser import learning_rate, make_optimiser
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -77,13 +77,12 @@ def test_momentum_is_nesterovs() -> None:
 
 def rate(schedule: ScheduleSpec, step: int, steps: int) -> float:
     """The rate at one step of a run with peak 0.8."""
-    warm = warmup_steps(schedule, steps)
     value = learning_rate(
         schedule,
         step=jnp.int32(step),
         steps=jnp.int32(steps),
         peak_lr=jnp.float32(0.8),
-        warmup_steps=jnp.float32(warm),
+        warmup_steps=jnp.float32(schedule.warmup_of(steps)),
     )
     return float(value)
 
@@ -107,8 +106,9 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
 
 def test_warm_up_never_takes_more_than_its_part_of_a_short_run() -> None:
     """A run shorter than ten warm-ups is warmed up for a tenth of it."""
-    assert warmup_steps(ScheduleSpec(name="cosine", warmup_steps=50), 100) == 10
-    assert warmup_steps(ScheduleSpec(name="cosine", warmup_steps=50), 5000) == 50
+    schedule = ScheduleSpec(name="cosine", warmup_steps=50)
+    assert schedule.warmup_of(100) == 10
+    assert schedule.warmup_of(5000) == 50
 
 
 def test_an_unknown_schedule_names_those_that_exist() -> None:
