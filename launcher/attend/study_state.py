@@ -63,7 +63,10 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
         busy = sum(counts[state] for state in (Status.RUNNING.value, QUEUED))
         counts[WAITING] = max(0, note.runs - note.done - busy)
     running = tuple(record for record in records if record.status is Status.RUNNING)
-    unused = (record.cost.core_hours - used_core_hours(record) for record in running)
+    unused = (
+        record.cost.core_hours * (1.0 - record.shared_steps / record.trial.steps) - used_core_hours(record)
+        for record in running
+    )
     reserved = sum(queued.values()) + sum(unused)
     return StudyState(
         study=study,
@@ -84,4 +87,8 @@ def _queued(paths: ProjectPaths, study: str, records: Sequence[RunRecord], *, is
     """
     begun = {record.trial.id for record in records if record.is_settled or record.status is Status.RUNNING}
     tasks = open_tasks(paths.study_dir(study) / "batches", is_asked=not is_driven)
-    return {task.trial.id: task.cost.core_hours for task in tasks if task.trial.id not in begun}
+    return {
+        task.trial.id: task.cost.core_hours * (1.0 - task.shared_steps / task.trial.steps)
+        for task in tasks
+        if task.trial.id not in begun
+    }

@@ -28,6 +28,10 @@ class Task:
     """What the plan priced it at."""
     limit_s: float | None = None
     """An attempt that runs longer saves its state and is lost [s of wall time]; absent: no limit."""
+    shared_steps: int = 0
+    """Steps that it is to take over from a shorter run of its trunk, so that only the others are paid for."""
+    after: str | None = None
+    """The id of the trial that leaves them, which has to be settled first; absent: they are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class Paused:
     reason: str
     saved_step: int = 0
     """The step of the state that was saved on purpose; 0 where none was."""
+    shared_steps: int = 0
+    """Those of them that were taken over from a shorter run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,15 @@ class Lost:
     reason: str
     saved_step: int = 0
     """The step of the state that was saved on purpose; 0 where none was."""
+    shared_steps: int = 0
+    """Those of them that were taken over from a shorter run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkGone:
+    """The steps that the task was to take over are nowhere to be found: nothing was trained, for it is not paid for."""
+
+    trial_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +134,9 @@ class Broken:
     reason: str
 
 
-Event = Started | Moved | Ended | Paused | Lost | Held | Refused | Broken
+Event = Started | Moved | Ended | Paused | Lost | TrunkGone | Held | Refused | Broken
+AttemptOver = Ended | Paused | Lost | TrunkGone | Held
+"""After any of these, nobody is at the trial."""
 
 
 class Stop(enum.Enum):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from launcher.contract.backend import Ended, Event, Held, Lost, Refused, Task
+from launcher.contract.backend import Ended, Event, Held, Lost, Refused, Task, TrunkGone
 from launcher.contract.batch_folder import Batch, Inbox
 from launcher.contract.wire import Attached, Ready
 
@@ -92,8 +92,8 @@ class Carriers(Generic[AnyCarrier]):
         events: list[Event] = []
         for name in list(self._inboxes):
             for carrier, event in self._new_of(name):
-                is_loss = isinstance(event, (Lost, Held))
-                is_own = isinstance(event, (Ended, Lost, Held)) and self._settle(carrier, event.trial_id)
+                is_loss = isinstance(event, (Lost, TrunkGone, Held))
+                is_own = isinstance(event, (Ended, Lost, TrunkGone, Held)) and self._settle(carrier, event.trial_id)
                 if isinstance(event, Refused):
                     self.drop(carrier)  # its job has ended with this word
                 if is_own or not is_loss:
@@ -103,7 +103,7 @@ class Carriers(Generic[AnyCarrier]):
     def catch_up(self, batch: Batch) -> None:
         """Takes note of what a batch told an earlier driver: that is in the journals, and no news."""
         for carrier, event in self._new_of(batch.name):
-            if isinstance(event, (Ended, Lost, Held)):
+            if isinstance(event, (Ended, Lost, TrunkGone, Held)):
                 self._settle(carrier, event.trial_id)
 
     def _new_of(self, name: str) -> list[tuple[AnyCarrier, Event]]:

@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Paused, Refused, Started, Task
+from launcher.contract.backend import (
+    Broken,
+    Ended,
+    Event,
+    Held,
+    Lost,
+    Moved,
+    Order,
+    Paused,
+    Refused,
+    Started,
+    Task,
+    TrunkGone,
+)
 from sweeps.canonical import from_jsonable, to_jsonable
 from sweeps.compute import ComputeSpec
 from tracking.paths import ProjectPaths
@@ -31,7 +44,7 @@ Message = Event | Ready | Attached
 """All that may come up a wire."""
 
 _FLAT: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Ready, Attached, Started, Paused, Lost, Held, Refused, Broken)
+    kind.__name__: kind for kind in (Ready, Attached, Started, Paused, Lost, TrunkGone, Held, Refused, Broken)
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 
-from launcher.contract.backend import HANG_GRACE_S, Ended, Held, Lost, Order, Paused, Started, Stop
+from launcher.contract.backend import HANG_GRACE_S, AttemptOver, Lost, Order, Started, Stop
 from launcher.contract.batch_folder import Batch, Inbox, Outbox
 from launcher.on_ray.ray_tape import CANCELLED, OUTRUN, is_marked, mark
 from launcher.work.desk import Desk
@@ -124,7 +124,7 @@ class _Guard:
             if isinstance(event, Started):
                 limit_s = self._limits.get(event.trial_id)
                 self._deadline = None if limit_s is None else (event.trial_id, now + limit_s + HANG_GRACE_S)
-            elif isinstance(event, (Ended, Lost, Held, Paused)):
+            elif isinstance(event, AttemptOver):
                 self._deadline = None
         if self._deadline is not None and now > self._deadline[1]:
             trial_id = self._deadline[0]

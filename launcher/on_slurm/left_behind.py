@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.contract.backend import Ended, Held, Lost, Task
+from launcher.contract.backend import Ended, Held, Lost, Task, TrunkGone
 from launcher.contract.batch_folder import Batch, Inbox, open_batches
 from launcher.on_slurm import slurm_commands
 from launcher.on_slurm.slurm_commands import SlurmSilentError
@@ -27,7 +27,9 @@ def open_tasks(batches_dir: Path, *, is_asked: bool) -> list[Task]:
     found: list[Task] = []
     for batch in batches:
         over = {
-            (place, event.trial_id) for place, event in Inbox(batch).read() if isinstance(event, (Ended, Lost, Held))
+            (place, event.trial_id)
+            for place, event in Inbox(batch).read()
+            if isinstance(event, (Ended, Lost, TrunkGone, Held))
         }
         for place, tasks in enumerate(batch.packs()):
             if places is None or (job_name(batch), place) in places:

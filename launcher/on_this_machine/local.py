@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.contract.backend import HANG_GRACE_S, Broken, Ended, Event, Held, Lost, Order, Paused, Refused, Task
+from launcher.contract.backend import HANG_GRACE_S, AttemptOver, Broken, Event, Lost, Order, Refused, Task
 from launcher.contract.program import program_of
 from launcher.on_this_machine.dispatch import Queued, choose
 from launcher.on_this_machine.warm_process import Slot, WarmProcess, read_slice
@@ -125,7 +125,7 @@ class LocalBackend:
         if worker.is_ready:
             self._false_starts = 0
         for event in events:
-            if isinstance(event, (Ended, Held, Refused, Lost, Paused)):
+            if isinstance(event, AttemptOver | Refused):
                 self._file_log(worker)
                 worker.queued = None
         return events if is_there else events + self._bury(worker)

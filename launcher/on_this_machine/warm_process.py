@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.contract.backend import Ended, Event, Held, Moved, Order, Started
+from launcher.contract.backend import Ended, Event, Held, Moved, Order, Started, TrunkGone
 from launcher.contract.wire import Attached, Ready, decode_event, encode_order, encode_task
 from launcher.on_this_machine.dispatch import Queued
 from launcher.work.worker_environment import worker_environment
@@ -135,7 +135,7 @@ class WarmProcess:
                 return None
             case Started():
                 self.is_compiling = event.is_compiling
-            case Moved() | Ended() | Held():
+            case Moved() | Ended() | TrunkGone() | Held():
                 if self.is_compiling and self.queued is not None:
                     self.warm.add(self.queued.program)
                 self.is_compiling = False

@@ -24,6 +24,7 @@ from launcher.contract.backend import (
     Started,
     Stop,
     Task,
+    TrunkGone,
 )
 from launcher.contract.program import program_of
 from launcher.work.hosts import Hosts
@@ -122,7 +123,7 @@ class Desk:
 
     def _attempt(
         self, task: Task, journal: "AttemptJournal | None", send: Send, should_stop: ShouldStop
-    ) -> tuple[Outcome, Lost | Paused | None]:
+    ) -> tuple[Outcome, Lost | Paused | TrunkGone | None]:
         """Returns how an attempt ended, and what to tell where that is not its end.
 
         Raises:
@@ -147,7 +148,7 @@ class Desk:
                 checkpoint_dir=self._order.paths.checkpoint_dir(self._order.study, trial.id),
                 report=report,
                 should_stop=watch.is_over,
-                **self._settings(),
+                **self._settings(task),
             )
         except Exception as error:
             if is_disk_trouble(error):
@@ -157,21 +158,33 @@ class Desk:
         sys.stdout.flush()
         if outcome.status is not Status.KILLED:
             return outcome, None
+        if outcome.steps < task.shared_steps:
+            return outcome, TrunkGone(trial_id=trial.id)
         watch.is_over()  # a signal that reached another host first is here by now
         if watch.stop is Stop.OUTRUN:
             return dataclasses.replace(outcome, status=Status.STOPPED), None
         if watch.stop is Stop.MAKE_ROOM or not watch.is_late:
             room = f"{self._name} has to make room"
-            return outcome, Paused(trial_id=trial.id, reason=room, saved_step=outcome.steps)
+            return outcome, Paused(
+                trial_id=trial.id, reason=room, saved_step=outcome.steps, shared_steps=outcome.shared_steps
+            )
         limit = f"{self._name}: past its time limit of {task.limit_s or 0:g} s"
-        return outcome, Lost(trial_id=trial.id, reason=limit, saved_step=outcome.steps)
+        return outcome, Lost(
+            trial_id=trial.id, reason=limit, saved_step=outcome.steps, shared_steps=outcome.shared_steps
+        )
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, task: Task) -> dict[str, Any]:
         """Returns what this trainer is told besides: a program its words, this project's training its compute."""
         if self._order.command:
             return {"command": self._order.command}
         if self._order.trainer == TRAINER:
-            return {"compute": self._order.compute, "weights_dir": self._order.paths.weights_dir}
+            paths = self._order.paths
+            return {
+                "compute": self._order.compute,
+                "weights_dir": paths.weights_dir,
+                "trunks_dir": paths.trunks_dir(self._order.study),
+                "least_start_step": task.shared_steps,
+            }
         return {}
 
     def _refusal(self, data: DataSpec) -> str | None:
@@ -210,6 +223,7 @@ def failed(error: str, last: Progress | None, *, is_out_of_memory: bool = False)
     return Outcome(
         status=Status.OUT_OF_MEMORY if is_out_of_memory else Status.FAILED,
         steps=last.step if last else 0,
+        shared_steps=last.shared_steps if last else 0,
         val_loss=None,
         selection_loss=None,
         train_loss=last.train_loss if last else None,
