@@ -41,7 +41,8 @@ def expected_s(
         cost = with_wall_hours(cell.cost, trial, speeds=speeds, hardware=hardware, cores=cores, at_hand=at_hand)
         if cost.wall_hours is None:
             return None
-        hours += (cell.runs - cell.settled_runs) * cost.wall_hours
+        own_part = plan.grid.trained_core_hours[number] / cell.cost.core_hours  # the rest is a shorter run's
+        hours += (cell.runs - cell.settled_runs) * cost.wall_hours * float(own_part)
     return 3600.0 * hours / len(slots), len(slots)
 
 

@@ -23,6 +23,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     return {
         "budget_core_hours": plan.budget.core_hours,
         "total_core_hours": plan.total.core_hours,
+        "trained_core_hours": plan.trained_core_hours,
         "total_flops": plan.total.flops,
         "cells": [
             _cell_as_json(cell) | {"peak_lr": peak_lr}
@@ -119,8 +120,15 @@ def summary_lines(plan: Plan) -> Iterator[str]:
         f"total: {_count(len(plan.cells), 'cell')}, {_count(runs, 'run')}, {format_flops(total.flops)} FLOPs, "
         f"{format_core_hours(total.core_hours)} core-hours{spread}"
     )
+    if plan.sharing_runs:
+        part = 100 * plan.trained_core_hours / total.core_hours
+        yield (
+            f"{plan.sharing_runs:,} of {_count(runs, 'run')} take over the steps of a shorter one: "
+            f"{format_core_hours(plan.trained_core_hours)} core-hours to be trained, {part:.1f} % of "
+            f"{format_core_hours(total.core_hours)}"
+        )
     if hardware.price_per_core_hour is not None:
-        money = _money(hardware.price_per_core_hour * total.core_hours)
+        money = _money(hardware.price_per_core_hour * plan.trained_core_hours)
         yield f"price: {money} {hardware.currency} at {hardware.price_per_core_hour:g} a core-hour"
     yield f"budget: {plan.budget} core-hours for the largest single run; {_count(len(plan.cuts), 'cell')} cut"
     if plan.spend_cap_core_hours is not None or plan.settled:
