@@ -14,7 +14,8 @@ READY := .venv/.ready
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
 ## DATA      what checkpoints are fine-tuned on: parts (default), fashion_mnist, cifar10, imagenet (default of STUDY=jft)
 ## CLUSTER   where it runs: local (default), inline, slurm, ray
-## STRATEGY  what is run of the grid: grid (default), asha (learning rates that fall behind are stopped; on Ray)
+## STRATEGY  what is run of the grid: grid (default), two_trial, trunk, informed, ladder, asha (docs/strategies.md)
+## UNTIL     when enough is known, with STRATEGY=informed or ladder: 'loss@110k +- 1%', 'exponent +- 0.005'
 ## SPEND     hard cap on the sum over all runs, in core-hours
 ## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2
 ## NAME      which benchmark (bench) or image set (data)
@@ -22,7 +23,7 @@ READY := .venv/.ready
 ## TOPOLOGY  the TPUs that compile-tpu compiles for, GENERATION:CHIPS: v4:2x2x1 (default), v4:4x4x4, v5e:4x4
 ## FORMAT    json: one JSON object on stdout and nothing else
 ## EXTRA     more words for the command itself: Hydra overrides (sweep, plan, models), options (all others)
-WORDS := BUDGET BUDGETS PICK STUDY DATA CLUSTER STRATEGY SPEND SEEDS NAME MODEL TOPOLOGY FORMAT EXTRA SYSTEM_PYTHON
+WORDS := BUDGET BUDGETS PICK STUDY DATA CLUSTER STRATEGY UNTIL SPEND SEEDS NAME MODEL TOPOLOGY FORMAT EXTRA SYSTEM_PYTHON
 
 # A misspelt word is refused: make itself would pass over BUGDET=10k in silence.
 GIVEN := $(foreach word,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(word)))),$(word)))
@@ -39,7 +40,7 @@ positional = $(if $(call is_given,$(1)),$(call quoted,$(1)))
 extra = $(value EXTRA)
 
 STUDY_WORDS = $(call said,pick,PICK) $(call said,pick,pick) $(call said,study,STUDY) $(call said,budget,BUDGET) \
-  $(call said,spend,SPEND) $(call said,seeds,SEEDS) $(call said,model,MODEL) $(call said,strategy,STRATEGY) \
+  $(call said,spend,SPEND) $(call said,seeds,SEEDS) $(call said,model,MODEL) $(call said,strategy,STRATEGY) $(call said,until,UNTIL) \
   $(call said,cluster,CLUSTER) $(call said,format,FORMAT)
 
 help: ## these lines

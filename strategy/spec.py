@@ -5,6 +5,15 @@ from dataclasses import dataclass
 STRATEGIES = ("grid", "two_trial", "trunk", "informed", "ladder", "asha")
 BY_ROUNDS = ("two_trial", "informed", "ladder")
 """Strategies that look at what was trained before they say what is trained next."""
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "grid": (),
+    "two_trial": (),
+    "trunk": ("spot_checks",),
+    "informed": ("question", "spend_share", "tolerance"),
+    "ladder": ("question", "spend_share", "ceiling", "rung_factor"),
+    "asha": ("reduction_factor", "grace_fraction"),
+}
+"""Which settings each strategy has."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 That is the assumption of arXiv:2310.16764 (sec. 2, Fig. 3), and what follows from it: of a cell whose next smaller and
 next shorter neighbours are tuned, the best rate is the lower of theirs or one octave below. So the first trial takes
-the lower of theirs and the second half of it, where the study's rates are spaced by octaves. The smallest, shortest
-cell has no neighbours and is tried at every rate of the study. Where a best rate lies at the edge of the rates that the
-study names, the edge is moved by one octave; a rate at which a run diverged bounds it from above.
+the lower of theirs and the second half of it, where the study's rates are spaced by octaves: one octave beyond the
+lowest that the study names, if need be. The smallest, shortest cell has no neighbours and is tried at every rate of the
+study, and one octave beyond the edge where its best one lies there. A rate at which a run diverged bounds from above.
 """
 
 from collections.abc import Iterable
@@ -73,14 +73,13 @@ def _tuning(
     field: Field, evidence: Evidence, cell: int, first: int | None, tried: set[int], best: int | None
 ) -> Tuning:
     asked = [int(rate) for rate in field.asked_rates]
-    if first is None:
-        rates = sorted(asked, key=lambda rate: abs(rate - asked[len(asked) // 2]))
-    else:
+    if first is not None:
         rates = [rate for rate in (first, first - 1) if rate >= 0]
-    edges = (asked[0], asked[-1]) if first is None else (asked[0],)
-    if best in edges and len(field.peak_lrs) > len(asked) and all(rate in tried for rate in rates):
-        beyond = asked[0] - 1 if best == asked[0] else asked[-1] + 1
-        rates.append(beyond)
+    else:
+        rates = sorted(asked, key=lambda rate: abs(rate - asked[len(asked) // 2]))
+        has_tried_all = all(rate in tried or (cell, rate) in evidence.diverged for rate in rates)
+        if has_tried_all and best in (asked[0], asked[-1]) and len(field.peak_lrs) > len(asked):
+            rates.append(asked[0] - 1 if best == asked[0] else asked[-1] + 1)
     unstable = {rate for other, rate in evidence.diverged if other == cell}
     rates = [rate for rate in dict.fromkeys(rates) if not any(rate > bad for bad in unstable)]
     return Tuning(rates=tuple(rates), is_decided=all(rate in tried or rate in unstable for rate in rates))

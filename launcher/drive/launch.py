@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from launcher.contract.backend import TRAINER, Backend, Order, Task
@@ -12,16 +12,19 @@ from launcher.drive.driver_note import DriverNote, NoteKeeper
 from launcher.drive.expected_time import calibration_of, expected_s
 from launcher.drive.ingestion import Ingestion
 from launcher.drive.open_backend import open_backend
-from launcher.drive.reconcile import Settlement, Surroundings, pending_packs, run
+from launcher.drive.reconcile import Settlement, Surroundings, run
 from launcher.drive.requests_file import take
 from launcher.drive.spending import SpendLedger
+from launcher.drive.trunks import milestones_of, with_trunks
 from launcher.settings.request import LocalCluster, RayCluster, Request, SlurmCluster
-from launcher.show.progress import open_view
+from launcher.show.progress import View, open_view
 from launcher.show.tally import Tally
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware
-from sweeps.plan import Plan
+from sweeps.plan import Pack, Plan, packs_of
+from sweeps.pricing import price_trial
 from sweeps.record import RunRecord
+from sweeps.trial import Trial
 from sweeps.wall_time import Speeds, with_wall_hours
 from tracking.code_version import code_version
 from tracking.journal import read_record
@@ -32,29 +35,74 @@ HANG_FACTOR, HANG_FREE_S = 10.0, 900.0
 """An attempt that takes so much longer than predicted, and so long on top, is taken to hang."""
 
 
+NextPacks = Callable[[SpendLedger, View, frozenset[str]], Iterable[Pack]]
+"""What is to be run next, given what was spent, where to tell it, and the ids of the trials that were given up."""
+
+
 def launch(
     request: Request,
     paths: ProjectPaths,
     plan: Plan,
     records: Sequence[RunRecord],
     *,
+    besides: Iterable[Trial] = (),
     trainer: str = TRAINER,
     say: Callable[[str], None] = lambda text: None,
 ) -> Settlement:
     """Returns what became of the pending trials of a plan, once MLflow knows all that ended.
 
+    Args:
+        request: what was asked.
+        paths: where the project lies.
+        plan: what is run.
+        records: of the study.
+        besides: pending trials that are none of the plan's.
+        trainer: `module:function`.
+        say: takes lines for people before the runs begin.
+
     Raises:
         SweepStopped: the sweep cannot go on.
         StudyError: the user has to mend something.
     """
-    order = order_of(request, paths, trainer=trainer)
     at_hand = calibration_of(request, paths)
-    packs = timed_packs(request, plan, records, at_hand)
+    more = packs_of(besides, request.study)
+    packs = timed_packs(request, [*plan.packs(), *more], records, at_hand)
     pending = [task for pack in packs for task in pack]
     settled = sum(cell.settled_runs for cell in plan.cells)
     expected, _ = expected_s(request, plan, records, at_hand) or (None, 0)
-    runs, core_hours = settled + len(pending), plan.total.core_hours
-    tally = Tally(pending=pending, runs=runs, core_hours=core_hours, expected_s=expected)
+    price = plan.total.core_hours + sum(price_trial(t, request.study.hardware).core_hours for p in more for t in p.trials)
+    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=price, expected_s=expected)
+    return _follow(request, paths, packs, tally, records, trainer=trainer, say=say)
+
+
+def launch_rounds(
+    request: Request,
+    paths: ProjectPaths,
+    next_packs: NextPacks,
+    records: Sequence[RunRecord],
+    *,
+    trainer: str = TRAINER,
+    say: Callable[[str], None] = lambda text: None,
+) -> Settlement:
+    """Returns what became of all trials of a strategy that asks for them round by round; likewise."""
+    tally = Tally(pending=(), runs=0, core_hours=0.0)
+    return _follow(request, paths, (), tally, records, next_packs=next_packs, trainer=trainer, say=say)
+
+
+def _follow(
+    request: Request,
+    paths: ProjectPaths,
+    packs: Sequence[Sequence[Task]],
+    tally: Tally,
+    records: Sequence[RunRecord],
+    *,
+    next_packs: NextPacks = lambda ledger, view, given_up: (),
+    trainer: str,
+    say: Callable[[str], None],
+) -> Settlement:
+    """Opens all that a sweep needs and runs its loop to the end."""
+    order = order_of(request, paths, trainer=trainer)
+    at_hand = calibration_of(request, paths)
     ledger = SpendLedger(request.spend_cap_core_hours, records)
     study_dir = paths.study_dir(request.study.name)
     with (
@@ -65,6 +113,15 @@ def launch(
             say(f"going on with {underway} runs that an earlier command has queued or started")
         with open_view(tally, is_silent=request.json) as view:
             keeper = NoteKeeper(study_dir, lambda: _note(request, tally, ledger, backend))
+
+            def chained(packs: Sequence[Sequence[Task]]) -> Sequence[Sequence[Task]]:
+                if order.trainer != TRAINER:  # another program leaves nothing to longer runs
+                    return packs
+                return with_trunks(packs, milestones_of(paths, request.study.name))
+
+            def more(given_up: frozenset[str]) -> Sequence[Sequence[Task]]:
+                return chained(timed_packs(request, next_packs(ledger, view, given_up), records, at_hand))
+
             around = Surroundings(
                 tally=tally,
                 view=view,
@@ -74,8 +131,9 @@ def launch(
                 saved_mark=lambda trial_id: newest_change_s(paths.checkpoint_dir(request.study.name, trial_id)),
                 asked=functools.partial(take, study_dir),
                 on_turn=keeper.turn,
+                more=more,
             )
-            return run(packs, backend, around)
+            return run(chained(packs), backend, around)
 
 
 def newest_change_s(folder: Path) -> float:
@@ -112,24 +170,25 @@ def order_of(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) -
 
 
 def timed_packs(
-    request: Request, plan: Plan, records: Sequence[RunRecord], at_hand: Hardware | None = None
+    request: Request, packs: Iterable[Pack], records: Sequence[RunRecord], at_hand: Hardware | None = None
 ) -> list[tuple[Task, ...]]:
-    """Returns the pending packs of a plan with what is known of their time; single trials where rates compete.
+    """Returns packs as priced tasks with what is known of their time.
 
     Args:
         request: where they run.
-        plan: what is run.
+        packs: what is run.
         records: of runs that were timed.
         at_hand: what was calibrated of the devices that will train them; None: nothing.
     """
     speeds, cores, hardware = Speeds.of(records), cores_per_trial(request), request.study.hardware
 
-    def timed(task: Task) -> Task:
-        cost = with_wall_hours(task.cost, task.trial, speeds=speeds, hardware=hardware, cores=cores, at_hand=at_hand)
+    def timed(trial: Trial) -> Task:
+        price = price_trial(trial, hardware)
+        cost = with_wall_hours(price, trial, speeds=speeds, hardware=hardware, cores=cores, at_hand=at_hand)
         limit_s = None if cost.wall_hours is None else HANG_FREE_S + HANG_FACTOR * 3600.0 * cost.wall_hours
-        return dataclasses.replace(task, cost=cost, limit_s=limit_s)
+        return Task(trial=trial, cost=cost, limit_s=limit_s)
 
-    return [tuple(map(timed, pack)) for pack in pending_packs(plan)]
+    return [tuple(map(timed, pack.trials)) for pack in packs]
 
 
 def hosts_per_trial(request: Request) -> int:

@@ -2,17 +2,30 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from launcher.contract.backend import Backend, Broken, Ended, Event, Held, Lost, Moved, Paused, Refused, Started, Task
+from launcher.contract.backend import (
+    Backend,
+    Broken,
+    Ended,
+    Event,
+    Held,
+    Lost,
+    Moved,
+    Paused,
+    Refused,
+    Started,
+    Task,
+    TrunkGone,
+)
 from launcher.drive.requests_file import Ask
 from launcher.drive.retries import GIVE_UP_AFTER, Retries
 from launcher.drive.spending import SpendLedger
+from launcher.drive.trunks import Chains
 from launcher.show.progress import View, last_line
 from launcher.show.tally import Tally
 from sweeps.budget import format_core_hours
 from sweeps.errors import StudyError
-from sweeps.plan import Pack, Plan
 from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
 
 COMMON_CAUSE_TRIALS = 3
@@ -65,15 +78,8 @@ class Surroundings:
     """What other terminals ask."""
     on_turn: Callable[[], None] = lambda: None
     """Called at every turn of the loop."""
-
-
-def pending_packs(plan: Plan) -> tuple[tuple[Task, ...], ...]:
-    """Returns the pending trials of the plan as priced tasks, pack by pack, dearest first."""
-    return tuple(_tasks(plan, pack) for pack in plan.packs())
-
-
-def _tasks(plan: Plan, pack: Pack) -> tuple[Task, ...]:
-    return tuple(Task(trial=trial, cost=plan.cost(trial)) for trial in pack.trials)
+    more: Callable[[frozenset[str]], Sequence[Sequence[Task]]] = lambda given_up: ()
+    """What is to be run besides once nothing is owed, given the ids of the trials that were given up; empty: nothing."""
 
 
 def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings) -> Settlement:
@@ -87,8 +93,10 @@ def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings)
     loop = _Loop(packs, backend, around)
     try:
         loop.begin()
-        while loop.is_owed:
-            loop.turn()
+        loop.until_settled()
+        while packs := around.more(loop.given_up):
+            loop.add(packs)
+            loop.until_settled()
     except (SweepStopped, StudyError):
         backend.stop()
         raise
@@ -105,6 +113,7 @@ class _Loop:
         self._jobs: dict[str, str] = {}
         self._raised: dict[str, int] = {}
         self._retries = Retries()
+        self._chains = Chains()
         self._held: dict[str, tuple[int, float]] = {}
         self._failures: dict[str, str] = {}
         self._has_started = False
@@ -125,7 +134,29 @@ class _Loop:
         for trial_id, task in underway.items():
             self._tasks.setdefault(trial_id, task)
         for pack in self._packs:
+            # What runs already waits for nothing any more.
+            self._submit([replace(task, after=None) if task.trial.id in underway else task for task in pack])
+        self._submit_freed()
+
+    def add(self, packs: Sequence[Sequence[Task]]) -> None:
+        """Takes further trials in, none of which was known before."""
+        tasks = {task.trial.id: task for pack in packs for task in pack}
+        self._tasks.update(tasks)
+        self._owed.update(tasks)
+        self._around.tally.add(tasks.values())
+        for pack in packs:
             self._submit(pack)
+        self._submit_freed()
+
+    def until_settled(self) -> None:
+        """Returns once no trial is owed."""
+        while self.is_owed:
+            self.turn()
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Ids of the trials that failed, were left or ran out of memory."""
+        return frozenset((*self._failed, *self._left, *self._out_of_memory))
 
     def turn(self) -> None:
         """Waits for events, at most POLL_S, and acts on them."""
@@ -146,6 +177,7 @@ class _Loop:
             )
         if Ask.RETRY in asked:
             self._give_another_go()
+        self._submit_freed()
         self._around.on_turn()
 
     def settlement(self) -> Settlement:
@@ -160,9 +192,12 @@ class _Loop:
         )
 
     def _submit(self, tasks: Sequence[Task]) -> None:
-        """Hands tasks in, their price reserved; those that the cap does not hold are left, the dearest seeds first."""
+        """Hands tasks in, their price reserved; those that the cap does not hold are left, the dearest seeds first.
+
+        What is to go on from a run that is still owed waits for it.
+        """
         allowed: list[Task] = []
-        for task in tasks:
+        for task in self._chains.hold(tasks, self._owed):
             if self._around.ledger.reserve((task,)):
                 allowed.append(task)
             else:
@@ -171,6 +206,16 @@ class _Loop:
         if allowed:
             job = self._backend.submit(tuple(allowed))
             self._jobs.update((task.trial.id, job) for task in allowed)
+
+    def _submit_freed(self) -> None:
+        while freed := self._chains.take_freed():  # one that is left frees the next
+            for tasks in freed:
+                self._submit([self._repriced(task) for task in tasks])
+
+    def _repriced(self, task: Task) -> Task:
+        """Returns the task, now the one that counts for its trial."""
+        self._tasks[task.trial.id] = self._owed[task.trial.id] = task
+        return task
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Refused):
@@ -187,7 +232,7 @@ class _Loop:
         self._act(event)
         self._around.view.show(event)
 
-    def _act(self, event: Started | Moved | Ended | Paused | Lost | Held) -> None:
+    def _act(self, event: Started | Moved | Ended | Paused | Lost | TrunkGone | Held) -> None:
         match event:
             case Started():
                 self._has_started = True
@@ -197,6 +242,8 @@ class _Loop:
                 self._end(event.trial_id, event.outcome)
             case Lost():
                 self._lose(event)
+            case TrunkGone():
+                self._submit((self._repriced(replace(self._owed[event.trial_id], shared_steps=0)),))
             case Held():
                 waits, _ = self._held.get(event.trial_id, (0, 0.0))
                 self._held[event.trial_id] = (waits + 1, time.monotonic())
@@ -284,10 +331,12 @@ class _Loop:
     def _leave(self, trial_id: str, reason: str) -> None:
         self._around.ledger.release(trial_id)
         self._left[trial_id] = f"{self._owed.pop(trial_id).trial.name}: {reason}"
+        self._chains.settle(trial_id, has_finished=False)
 
     def _settle(self, trial_id: str, outcome: Outcome | None) -> None:
         self._around.ledger.release(trial_id)
         del self._owed[trial_id]
+        self._chains.settle(trial_id, has_finished=outcome is None or outcome.status is Status.FINISHED)
         self._held.pop(trial_id, None)
         self._around.tally.settle(trial_id, outcome)
         self._around.on_settled(trial_id)

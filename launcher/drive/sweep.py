@@ -14,7 +14,10 @@ from launcher.drive.expected_time import time_line
 from launcher.drive.ingestion import ingest_ended
 from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
+from launcher.drive.conclusion import conclusion
 from launcher.drive.requests_file import take
+from launcher.drive.rounds import settle_rounds
+from launcher.drive.spot_checks import pending_spot_checks
 from launcher.settings.request import Request, SlurmCluster
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
@@ -69,9 +72,10 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
         _show_plan(sweep, plan, records)
         with driver_lock(paths.study_dir(sweep.study), sweep.study):
             take(paths.study_dir(sweep.study))  # what was asked of an earlier driver is no business of this one
-            settlement = _settle_all(sweep)
-        answer["runs"] = asdict(settlement) | {"total": len(list(plan.trials()))}
+            settlement = _settle_all(sweep, answer)
+        answer["runs"] = asdict(settlement) | {"total": _total(sweep, settlement, plan)}
         code = _fit(sweep, answer)
+        _say_more(sweep, answer)
     except SweepStopped as error:
         return _end(sweep, answer | {"stopped": str(error)}, INCOMPLETE, str(error))
     except KeyboardInterrupt:
@@ -81,17 +85,41 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
     return _end(sweep, answer, code if is_complete or code else INCOMPLETE, None)
 
 
-def _settle_all(sweep: _Sweep) -> Settlement:
+def _settle_all(sweep: _Sweep, answer: dict[str, Any]) -> Settlement:
     """Returns what became of the pending trials, once MLflow knows all that ended."""
+    request, paths = sweep.request, sweep.paths
+    if (inquiry := request.inquiry) is not None:
+        settlement, rounds = settle_rounds(request, paths, inquiry, trainer=sweep.trainer, say=sweep.say)
+        answer["rounds"] = [{"runs": len(one.trials), "lines": list(one.lines)} for one in rounds]
+        sweep.say(_account(settlement))
+        return settlement
     records = sweep.records()  # again: before the lock was held, another driver may have added some
     plan = sweep.plan(records)
-    if not plan.pending():
-        ingest_ended(sweep.paths, sweep.study, tracking_uri=sweep.request.tracking_uri)
+    besides = pending_spot_checks(request, records)
+    if not plan.pending() and not besides:
+        ingest_ended(paths, sweep.study, tracking_uri=request.tracking_uri)
         sweep.say("everything in this plan is recorded already: nothing to train")
         return Settlement(finished=0, diverged=0, failed=(), left=())
-    settlement = launch(sweep.request, sweep.paths, plan, records, trainer=sweep.trainer, say=sweep.say)
+    settlement = launch(request, paths, plan, records, besides=besides, trainer=sweep.trainer, say=sweep.say)
     sweep.say(_account(settlement))
     return settlement
+
+
+def _total(sweep: _Sweep, settlement: Settlement, plan: Plan) -> int:
+    """Returns how many runs the sweep holds: of a strategy by rounds, those it has asked for in this command."""
+    if sweep.request.strategy.is_by_rounds:
+        given_up = (*settlement.out_of_memory, *settlement.failed, *settlement.left)
+        return settlement.finished + settlement.diverged + settlement.stopped + len(given_up)
+    return len(list(plan.trials()))
+
+
+def _say_more(sweep: _Sweep, answer: dict[str, Any]) -> None:
+    """Says what the strategy makes of the records: its choice, or how two schedules compare."""
+    found = conclusion(sweep.request, sweep.records())
+    if found is None:
+        return
+    answer["strategy"] = found.as_json
+    sweep.say("\n".join(["", *found.lines]))
 
 
 def _show_plan(sweep: _Sweep, plan: Plan, records: list[RunRecord]) -> None:

@@ -16,6 +16,7 @@ from launcher.settings.calibrations import with_calibrations
 from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
 from launcher.settings.pick_file import picked, read_pick_file
 from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
+from strategy.spec import SETTINGS, STRATEGIES, StrategySpec
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
 from sweeps.compute import REMATS, SHARDINGS, ComputeSpec
@@ -36,7 +37,7 @@ SCALE_FAMILY = "scale"
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("plan", "sweep", "finetune", "calibrate", "models", "status", "watch", "stop", "retry"),
     "format": ("table", "json"),
-    "strategy.name": ("grid", "asha"),
+    "strategy.name": STRATEGIES,
     "trainer.name": ("jax", "command"),
     "cluster.name": tuple(CLUSTERS),
     "schedule.name": ("cosine", "wsd", "constant"),
@@ -55,7 +56,7 @@ POSITIVE = (
 )
 """Settings of clusters with which nothing runs when they are zero."""
 
-FREE_TEXT = ("pick", "trainer.command", "tracking.uri")
+FREE_TEXT = ("pick", "trainer.command", "tracking.uri", "until")
 """Settings whose values are a person's own text."""
 
 NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
@@ -155,13 +156,21 @@ def request_from(config: DictConfig) -> Request:
     action_of(config)
     study = _study(config) if config.pick is None else _picked(config, _study(config))
     spend = None if config.spend is None else parse_core_hours(config.spend, what="spend cap")
+    strategy = _strategy(config)
+    own_schedule = None
+    if strategy.name == "trunk" and study.schedule.name != "wsd":
+        own_schedule = study.schedule
+        study = dataclasses.replace(study, schedule=dataclasses.replace(own_schedule, name="wsd"))
     return Request(
         study=study,
         budget=_budget(config, study),
         spend_cap_core_hours=spend,
         cluster=_cluster(config),
         trainer=_noun(TrainerSpec, config.trainer),
-        asha=_asha(config),
+        strategy=strategy,
+        until=config.until,
+        own_schedule=own_schedule,
+        asha=_asha(config, strategy),
         compute=_noun(ComputeSpec, config.compute),
         finetune=_finetune(config),
         tracking_uri=config.tracking.uri,
@@ -192,13 +201,27 @@ def _finetune(config: DictConfig) -> FinetuneSpec:
     return dataclasses.replace(spec, seeds=tuple(range(config.seeds)))
 
 
-def _asha(config: DictConfig) -> AshaSpec | None:
-    strategy = _plain(config.strategy)
-    settings = {key: value for key, value in strategy.items() if key != "name" and value is not None}
-    if strategy["name"] != "asha":
-        for key in settings:
-            raise StudyError(f"strategy.{key} belongs to strategy=asha, not to {strategy['name']}; leave it out")
+def _strategy(config: DictConfig) -> StrategySpec:
+    """Returns the strategy; raises StudyError where a setting belongs to another one."""
+    spec = _noun(StrategySpec, config.strategy)
+    given = {key for key, value in _plain(config.strategy).items() if key != "name" and value is not None}
+    for key in sorted(given - set(SETTINGS[spec.name])):
+        owner = " or ".join(name for name, keys in SETTINGS.items() if key in keys)
+        raise StudyError(f"strategy.{key} belongs to strategy={owner}, not to {spec.name}; leave it out")
+    if config.until is not None and spec.name not in ("informed", "ladder"):
+        raise StudyError(
+            f"until={config.until!r} stops a strategy that asks round by round what is worth training; strategy={spec.name} "
+            "does not (try: STRATEGY=informed, or STRATEGY=ladder)"
+        )
+    if config.pick is not None and spec.name not in ("grid", "asha"):
+        raise StudyError(f"strategy={spec.name} chooses cells, but a pick file names its own; leave one of them out")
+    return spec
+
+
+def _asha(config: DictConfig, strategy: StrategySpec) -> AshaSpec | None:
+    if strategy.name != "asha":
         return None
+    settings = {key: getattr(strategy, key) for key in SETTINGS["asha"] if getattr(strategy, key) is not None}
     if config.cluster.name != "ray":
         raise StudyError(
             f"strategy=asha stops runs through Ray Tune, so it needs cluster=ray, not {config.cluster.name} "

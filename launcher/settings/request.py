@@ -1,14 +1,17 @@
 """What somebody asked for: the study, its budget, and where it shall run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from strategy.choosing import Inquiry
+from strategy.spec import StrategySpec
 from sweeps.budget import Budget
 from sweeps.compute import ComputeSpec
 from sweeps.finetuning import FinetuneSpec
 from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord
 from sweeps.study import Study
+from sweeps.trial import ScheduleSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,12 @@ class Request:
     """Hard cap on all runs of the study together; absent: none."""
     cluster: ClusterSpec
     trainer: TrainerSpec = TrainerSpec()
+    strategy: StrategySpec = StrategySpec()
+    """How the trials of the study are chosen."""
+    until: str | None = None
+    """When enough is known, as it was typed; absent: by the strategy's own rule."""
+    own_schedule: ScheduleSpec | None = None
+    """strategy=trunk: the schedule that the study has without it, for spot checks."""
     asha: AshaSpec | None = None
     """Present where learning rates that fall behind are stopped."""
     compute: ComputeSpec = ComputeSpec()
@@ -136,6 +145,22 @@ class Request:
     """An MLflow server or a database; absent: runs.sqlite."""
     json: bool = False
     """Whether the answer is one JSON object on stdout instead of text for people."""
+
+    @property
+    def own_study(self) -> Study | None:
+        """The study with the schedule that it has without strategy=trunk; None where it has that one."""
+        return None if self.own_schedule is None else replace(self.study, schedule=self.own_schedule)
+
+    @property
+    def inquiry(self) -> Inquiry | None:
+        """The study as a strategy that goes by rounds sees it; None for others.
+
+        Raises:
+            StudyError: the strategy's settings, its question or `until` cannot be.
+        """
+        if not self.strategy.is_by_rounds:
+            return None
+        return Inquiry.of(self.study, self.budget, self.strategy, self.until)
 
     def plan(self, records: Iterable[RunRecord] = ()) -> Plan:
         """Returns the plan: a pure function of what was asked and what is recorded."""

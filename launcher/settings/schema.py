@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from launcher.settings.request import CLUSTERS, TrainerSpec
+from strategy.spec import StrategySpec
 from sweeps.compute import ComputeSpec
 from sweeps.finetuning import FinetuneSpec
 from sweeps.hardware import Hardware
@@ -62,10 +63,7 @@ ComputeConfig = config_class(ComputeSpec)
 FinetuneConfig = config_class(FinetuneSpec)
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
-StrategyConfig = _dataclass(
-    "StrategyConfig",
-    [("name", str, MISSING), ("reduction_factor", int | None, None), ("grace_fraction", float | None, None)],
-)
+StrategyConfig = config_class(StrategySpec)
 TrackingConfig = _dataclass("TrackingConfig", [("uri", str | None, None)])
 
 StudyConfig = _dataclass(
@@ -90,6 +88,7 @@ def _root_config(model: type[Any]) -> type[Any]:
         ("pick", str | None, None),
         ("budget", str | None, None),
         ("spend", str | None, None),
+        ("until", str | None, None),
         ("format", str, "table"),
         ("seeds", int | None, None),
         ("epochs", float | None, None),

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol
 
-from launcher.contract.backend import Ended, Event, Lost, Paused, Started
+from launcher.contract.backend import Ended, Event, Lost, Paused, Started, TrunkGone
 from launcher.show.tally import Running, Tally
 from sweeps.budget import format_core_hours
 from sweeps.record import Outcome, Status
@@ -23,11 +23,18 @@ class View(Protocol):
         """Shows an event."""
         ...
 
+    def say(self, line: str) -> None:
+        """Shows a line that stays."""
+        ...
+
 
 class SilentView:
     """Shows nothing: stdout belongs to one JSON object."""
 
     def show(self, event: Event) -> None:
+        """Does nothing."""
+
+    def say(self, line: str) -> None:
         """Does nothing."""
 
 
@@ -41,7 +48,11 @@ class LineView:
         """Prints a line where the event ends an attempt."""
         line = ending(self._tally, event)
         if line is not None:
-            print(line, file=self._console.file, flush=True)
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """Prints the line."""
+        print(line, file=self._console.file, flush=True)
 
 
 class LiveView:
@@ -56,6 +67,10 @@ class LiveView:
         line = None if is_good else ending(self._tally, event)
         if line is not None:
             self._console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Prints the line above the part that is redrawn."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def __rich__(self) -> "RenderableType":
         """Returns the part that is redrawn."""
@@ -126,6 +141,8 @@ def ending(tally: Tally, event: Event) -> str | None:
             return f"{tally.task(event.trial_id).trial.name} will be repeated: {event.reason}"
         case Paused():
             return f"{tally.task(event.trial_id).trial.name} is saved and waits: {event.reason}"
+        case TrunkGone():
+            return f"{tally.task(event.trial_id).trial.name} begins anew: the steps it was to take over are gone"
         case Started() | _:
             return None
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task
+from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
 from sweeps.record import Outcome, Progress
 
 
@@ -63,6 +63,14 @@ class Tally:
         spent = self.core_hours - self._remaining_core_hours()
         return spent if spent > 1e-9 * self.core_hours else 0.0  # sums of many prices round
 
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Counts further trials as still to be run."""
+        for task in tasks:
+            self._tasks[task.trial.id] = self._owed[task.trial.id] = task
+            self.runs += 1
+            self.core_hours += task.cost.core_hours
+        self._expected_s = None
+
     def task(self, trial_id: str) -> Task:
         """Returns the task of a pending trial."""
         return self._tasks[trial_id]
@@ -83,7 +91,7 @@ class Tally:
                     is_compiling=False,
                     last=event.progress,
                 )
-            case Ended() | Lost() | Paused():
+            case Ended() | Lost() | Paused() | TrunkGone():
                 self.running.pop(event.trial_id, None)
             case _:
                 pass

@@ -53,7 +53,7 @@ def test_pending_images_over_measured_speed(workers: int, tmp_path: Path) -> Non
     assert expected_s(request, plan, (), at_hand) == (pytest.approx(seconds / workers), workers)
     line = time_line(request, plan, (), paths) or ""
     assert line.startswith("time: about ") and line.endswith("without compiling (measured_here)")
-    for pack in timed_packs(request, plan, (), at_hand):
+    for pack in timed_packs(request, plan.packs(), (), at_hand):
         for task in pack:
             assert task.cost.wall_hours == pytest.approx(task.trial.images / SPEEDS[task.trial.model] / 3600.0)
 

@@ -1,0 +1,102 @@
+"""What a strategy makes of the records at the end: its choice with what is known of it, or how two schedules compare."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from launcher.settings.request import Request
+from strategy.belief import believe
+from strategy.choosing import Inquiry
+from strategy.evidence import Evidence
+from strategy.questions import Question, answer, best_within
+from strategy.round import State
+from strategy.schedules import compare_schedules, comparison_lines
+from strategy.stopping import answer_text, standing_line
+from sweeps.budget import format_core_hours
+from sweeps.record import RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The configuration that a strategy names for a budget."""
+
+    model: str
+    epochs: float
+    batch_images: int
+    peak_lr: float
+    predicted_loss: float
+    """The best loss within the budget, the middle of its interval [nats]."""
+    low: float
+    high: float
+    spent_core_hours: float
+    """What the field's runs have used."""
+    grid_core_hours: float
+    """What all cells within the budget would cost at every learning rate and seed of the study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """For people and for programs."""
+
+    lines: tuple[str, ...]
+    as_json: dict[str, Any]
+
+
+def conclusion(request: Request, records: Sequence[RunRecord]) -> Conclusion | None:
+    """Returns what the request's strategy concludes; None for strategies that leave that to the fit."""
+    if request.own_study is not None:
+        return _of_schedules(request, records)
+    inquiry = request.inquiry
+    if inquiry is None:
+        return None
+    choice = choice_of(inquiry, records)
+    if choice is None:
+        return None
+    belief = believe(inquiry.field, Evidence.read(inquiry.field, records))
+    share = 100 * choice.spent_core_hours / choice.grid_core_hours
+    lines = [
+        f"strategy {request.strategy.name}: {standing_line(inquiry.question, belief)}",
+        f"choice for {request.budget}: {choice.model} x {choice.epochs:g} epochs at peak_lr {choice.peak_lr:g}, loss "
+        f"{choice.predicted_loss:.4g} ({choice.low:.4g} to {choice.high:.4g}, 90 %)",
+        f"for {format_core_hours(choice.spent_core_hours)} core-hours, {share:.0f} % of the full grid's "
+        f"{format_core_hours(choice.grid_core_hours)}",
+    ]
+    if inquiry.until is not None:
+        lines.insert(1, answer_text(inquiry.until.question, answer(inquiry.until.question, belief)))
+    return Conclusion(
+        lines=tuple(lines), as_json={"name": request.strategy.name, "question": str(inquiry.question), **asdict(choice)}
+    )
+
+
+def choice_of(inquiry: Inquiry, records: Sequence[RunRecord]) -> Choice | None:
+    """Returns the strategy's choice for its budget; None before anything was run."""
+    field = inquiry.field
+    state = State.read(field, records)
+    if not len(state.evidence):
+        return None
+    belief = believe(field, state.evidence)
+    cell, rate = best_within(belief.mean, field, field.budget_core_hours)
+    known = answer(Question(kind="loss", budget_core_hours=field.budget_core_hours), belief)
+    trial = field.trial(cell, rate, field.study.seeds[0])
+    return Choice(
+        model=trial.model,
+        epochs=trial.epochs,
+        batch_images=trial.batch_images,
+        peak_lr=trial.peak_lr,
+        predicted_loss=known.value,
+        low=known.low,
+        high=known.high,
+        spent_core_hours=state.spent_core_hours,
+        grid_core_hours=field.grid_core_hours,
+    )
+
+
+def _of_schedules(request: Request, records: Sequence[RunRecord]) -> Conclusion | None:
+    own = request.own_study
+    assert own is not None
+    found = compare_schedules(request.study, own, request.budget.core_hours, records)
+    head = f"schedule {request.study.schedule.name} against {own.schedule.name}, each cell at its own best learning rate:"
+    return Conclusion(
+        lines=(head, *comparison_lines(found)),
+        as_json={"name": request.strategy.name, "schedules": asdict(found), "sentence": found.sentence},
+    )

@@ -1,0 +1,119 @@
+"""From what was asked and what is recorded to what is trained next: a pure function, so the driver may die at any time."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from strategy.batch import trials_at
+from strategy.field import Field
+from strategy.informed import informed_round
+from strategy.ladder import ladder_round
+from strategy.questions import Question, check_question, parse_question
+from strategy.round import Round, State
+from strategy.spec import StrategySpec
+from strategy.stopping import StopRule, parse_until
+from strategy.two_trial import tunings
+from sweeps.budget import Budget, format_core_hours, parse_core_hours
+from sweeps.errors import StudyError
+from sweeps.record import RunRecord
+from sweeps.study import Study
+
+MOST_CELLS = 400
+"""Beliefs are about at most so many cells: their covariance is worked out in every round."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inquiry:
+    """A study that is run by rounds: what may be trained, by which strategy, what is asked and when it is answered."""
+
+    field: Field
+    spec: StrategySpec
+    question: Question
+    until: StopRule | None
+
+    @classmethod
+    def of(cls, study: Study, budget: Budget, spec: StrategySpec, until: str | None = None) -> "Inquiry":
+        """Returns the inquiry; raises StudyError where the strategy's settings, question or stop rule cannot be."""
+        ceiling = None if spec.ceiling is None else parse_core_hours(spec.ceiling, what="strategy.ceiling")
+        _check(study, spec, ceiling, budget)
+        field = Field(study=study, budget_core_hours=budget.core_hours, ceiling_core_hours=ceiling)
+        if len(field.cells) > MOST_CELLS and spec.name != "two_trial":
+            raise StudyError(
+                f"strategy={spec.name} chooses among at most {MOST_CELLS} cells, and study {study.name} has "
+                f"{len(field.cells)} within {budget} (try: strategy=two_trial, or fewer study.epochs)"
+            )
+        rule = None if until is None else parse_until(until)
+        kind = "optimum" if spec.name == "informed" else "loss"
+        question = Question(kind=kind, budget_core_hours=budget.core_hours)
+        if spec.question is not None:
+            question = parse_question(spec.question)
+        elif rule is not None:
+            question = rule.question
+        if len(field.cells):
+            check_question(question, field)
+        return cls(field=field, spec=spec, question=question, until=rule)
+
+    def next_round(
+        self,
+        records: Iterable[RunRecord],
+        *,
+        left_core_hours: float = math.inf,
+        barred: frozenset[str] = frozenset(),
+    ) -> Round:
+        """Returns what is trained next; an empty round when the strategy is done.
+
+        Args:
+            records: all of the study.
+            left_core_hours: what a spend cap leaves.
+            barred: ids of trials that were given up in this command.
+        """
+        state = State.read(self.field, records, left_core_hours=left_core_hours, barred=barred)
+        match self.spec.name:
+            case "two_trial":
+                return two_trial_round(state)
+            case "ladder":
+                return ladder_round(state, self.spec, self.question, self.until)
+            case _:
+                return informed_round(state, self.spec, self.question, self.until)
+
+
+def two_trial_round(state: State) -> Round:
+    """Returns the rates of all cells whose neighbours are tuned, with every seed of the study."""
+    if state.begun:
+        return Round(trials=state.begun, lines=("going on with runs that were begun",))
+    field = state.field
+    found = tunings(field, state.evidence)
+    done = {(cell, rate) for cell, rate, _ in state.evidence.runs.tolist()} | set(state.evidence.diverged)
+    places = [
+        (cell, rate)
+        for cell, tuning in found.items()
+        for rate in tuning.rates
+        if (cell, rate) not in done and state.fresh(cell, rate) is not None
+    ]
+    affordable: list[tuple[int, int]] = []
+    used = 0.0
+    for cell, rate in sorted(places, key=lambda place: float(field.core_hours[place[0]])):
+        used += float(field.core_hours[cell]) * len(field.study.seeds)
+        if used <= state.left_core_hours:
+            affordable += [(cell, rate)] * len(field.study.seeds)
+    decided = sum(tuning.is_decided for tuning in found.values())
+    line = f"{decided} of {int(field.is_trainable.sum())} cells have their learning rate by the two-trial rule"
+    spent, grid = state.spent_core_hours, field.grid_core_hours
+    cost = f"{format_core_hours(spent)} core-hours used, {100 * spent / grid:.0f} % of the full grid's"
+    return Round(trials=trials_at(state, affordable), lines=(f"{line}; {cost}",))
+
+
+def _check(study: Study, spec: StrategySpec, ceiling: float | None, budget: Budget) -> None:
+    if study.picks:
+        raise StudyError(f"strategy={spec.name} chooses among a grid, but a pick file names its own cells; leave one out")
+    if spec.spend_share is not None and not 0.0 < spec.spend_share <= 1.0:
+        raise StudyError(f"strategy.spend_share={spec.spend_share:g} is no part of the grid: above 0, at most 1 (try: 0.25)")
+    if spec.tolerance is not None and not 0.0 < spec.tolerance < 1.0:
+        raise StudyError(f"strategy.tolerance={spec.tolerance:g} is no part of a loss (try: 0.0005)")
+    if spec.rung_factor is not None and not 1.0 < spec.rung_factor <= 100.0:
+        raise StudyError(f"strategy.rung_factor={spec.rung_factor:g} makes no ladder: above 1, at most 100 (try: 2.5)")
+    if ceiling is not None and ceiling > 1.01 * budget.core_hours:
+        raise StudyError(
+            f"strategy.ceiling={spec.ceiling} lies above the budget of {budget}: cells above the budget are not looked "
+            "at (leave it out, or raise BUDGET)"
+        )
