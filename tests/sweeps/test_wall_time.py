@@ -71,6 +71,15 @@ def test_the_slowest_run_of_the_model_counts_first(make_trial: Callable[..., Tri
     assert found == pytest.approx(72.0 / 3600.0 * longer.steps / trial.steps)
 
 
+def test_steps_taken_over_took_no_time(make_trial: Callable[..., Trial]) -> None:
+    """A run that went on from half of its steps was timed over the other half."""
+    trial = make_trial()
+    whole, half = timed(trial, 80.0), timed(trial, 40.0)
+    assert half.outcome is not None
+    shared = dataclasses.replace(half, outcome=dataclasses.replace(half.outcome, shared_steps=trial.steps // 2))
+    assert Speeds.of([shared]) == Speeds.of([whole])
+
+
 def test_another_model_is_timed_by_its_flops(make_trial: Callable[..., Trial]) -> None:
     """On a scale model a run of another size gives seconds a FLOP; a run that stopped half-way counts its half."""
     trial = make_trial()

@@ -117,7 +117,13 @@ def records(draw: st.DrawFn) -> RunRecord:
     """Any record that a sweep can leave behind, numbers that are none left out: they are not equal to themselves."""
     steps = sorted(draw(st.sets(st.integers(0, 10**9), max_size=5)))
     points = st.builds(
-        Progress, step=st.just(0), images=st.integers(0, 2**50), train_loss=finite, val_loss=losses, wall_s=durations
+        Progress,
+        step=st.just(0),
+        images=st.integers(0, 2**50),
+        train_loss=finite,
+        val_loss=losses,
+        wall_s=durations,
+        shared_steps=st.sampled_from([0, 1, 10**9]),
     )
     outcomes = st.builds(
         Outcome,
@@ -135,6 +141,7 @@ def records(draw: st.DrawFn) -> RunRecord:
         corrupt_images=st.integers(0, 10**9),
         cores=st.integers(1, 10**5),
         peak_memory_bytes=st.none() | st.integers(0, 2**50),
+        shared_steps=st.sampled_from([0, 1, 10**9]),
     )
     words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
     return RunRecord(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sweeps.canonical import canonical_json
 from sweeps.record import Outcome, Progress, Status
 from tracking.attempt_file import file_name
-from tracking.journal import JournalHeldError, join_curves, read_journals
+from tracking.journal import JournalHeldError, join_curves, read_journals, repeated_steps
 from tracking.paths import ProjectPaths
 
 WRITER = """
@@ -300,6 +300,49 @@ def test_a_failed_attempt_is_followed_by_the_next(paths: ProjectPaths, made: Any
     assert (record.status, record.attempts, record.ended_unix_s) == (Status.KILLED, 2, None)
     assert record.outcome == made.outcome(Status.FAILED)
     assert not record.is_settled
+
+
+def test_steps_taken_over_are_told_only_where_there_are_any(paths: ProjectPaths, made: Any) -> None:
+    """They come back with each point and the outcome; a run that took none over is written as ever."""
+    with made.start(paths) as shared:
+        shared.progress(made.progress(150, shared_steps=102))
+        shared.end(made.outcome(shared_steps=102))
+    with made.start(paths, seed=1) as plain:
+        plain.progress(made.progress(150))
+        plain.end(made.outcome())
+    assert b"shared_steps" not in plain.path.read_bytes()
+    by_seed = {record.trial.seed: record for record in read_journals(paths, made.study)}
+    assert [by_seed[seed].shared_steps for seed in (0, 1)] == [102, 0]
+    assert by_seed[0].curve == (made.progress(150, shared_steps=102),)
+    assert by_seed[0].outcome == made.outcome(shared_steps=102)
+
+
+ATTEMPT = st.tuples(st.sampled_from(["checkpoint", "milestone", "start"]), st.integers(1, 40), st.integers(0, 5))
+
+
+@given(attempts=st.lists(ATTEMPT, min_size=1, max_size=6))
+def test_no_step_that_was_paid_for_is_forgotten(attempts: list[tuple[str, int, int]]) -> None:
+    """Steps done, less those taken over, plus those repeated, are what all attempts have trained themselves."""
+    curves: list[list[Progress]] = []
+    paid, reached, shared = 0, 0, 0
+    for where, count, back in attempts:
+        match where:
+            case "checkpoint":  # never before the milestone that the run took over
+                begin = max(reached - back, shared)
+            case "milestone":
+                begin = shared = 50
+            case _:
+                begin = shared = 0
+        # Every step is reported, so that it is known where an attempt began.
+        steps = range(begin + 1, begin + count + 1)
+        curves.append(
+            [
+                Progress(step=step, images=step, train_loss=0.0, val_loss=None, wall_s=0.0, shared_steps=shared)
+                for step in steps
+            ]
+        )
+        paid, reached = paid + count, begin + count
+    assert reached - shared + repeated_steps(curves) == paid
 
 
 @given(curves=st.lists(st.lists(st.integers(0, 30), unique=True, max_size=8).map(sorted), max_size=4))

@@ -136,6 +136,15 @@ def test_where_the_time_went_is_shown(made: Any) -> None:
     assert (shown["val_error"], shown["peak_memory_bytes"], shown["corrupt_images"]) == (0.25, 2**30, 3.0)
 
 
+def test_steps_taken_over_are_shown(made: Any) -> None:
+    """Speed is that of the run's own steps; a run that took none over says nothing of it, so old digests stay."""
+    shared = latest(run_form("s", made.record(outcome=made.outcome(shared_steps=150))))
+    plain = run_form("s", made.record())
+    assert shared["shared_steps"] == 150.0
+    assert shared["steps_per_s"] == pytest.approx(0.25 * latest(plain)["steps_per_s"])
+    assert "shared_steps" not in latest(plain) and "shared_steps" not in str(plain.tags)
+
+
 def test_a_taint_is_shown_with_its_reason(made: Any) -> None:
     """A run without a certificate is tainted and says why; one that a person marked, and a clean one, have one word."""
     no_certificate = made.record(outcome=made.outcome(certificate=()))

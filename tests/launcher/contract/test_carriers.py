@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.contract.backend import Ended, Held, Lost, Order, Refused, Started, Task
+from launcher.contract.backend import Ended, Held, Lost, Order, Refused, Started, Task, TrunkGone
 from launcher.contract.batch_folder import Batch, Outbox, write_batch
 from launcher.contract.carriers import Carrier, Carriers
 from launcher.contract.wire import Attached
@@ -53,7 +53,7 @@ def test_a_batch_closes_with_its_last_trial(make_batch: Callable[..., Batch], ma
     assert batch.is_closed and not books.tasks() and books.of_trial(other.trial.id) is None
 
 
-@pytest.mark.parametrize("word", [Lost, Held])
+@pytest.mark.parametrize("word", [Lost, TrunkGone, Held])
 def test_a_trial_that_another_job_has_by_now_is_not_lost_with_the_first(
     make_batch: Callable[..., Batch], make_tasks: MakeTasks, word: type
 ) -> None:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Refused, Started, Task
+from launcher.contract.backend import Broken, Ended, Event, Held, Lost, Moved, Order, Refused, Started, Task, TrunkGone
 from launcher.contract.wire import (
     Ready,
     decode_event,
@@ -38,7 +38,8 @@ EVENTS: tuple[Event | Ready, ...] = (
     Started(trial_id="a", worker="worker-0", is_compiling=True),
     Moved(trial_id="a", progress=Progress(step=1, images=8, train_loss=1 / 3, val_loss=None, wall_s=0.5)),
     Ended(trial_id="a", outcome=OUTCOME),
-    Lost(trial_id="a", reason="killed"),
+    Lost(trial_id="a", reason="killed", saved_step=9, shared_steps=5),
+    TrunkGone(trial_id="a"),
     Held(trial_id="a"),
     Refused(message="two\nlines"),
     Broken(reason="no"),

@@ -1,5 +1,6 @@
 """The ledger of SPEND: what is promised plus what is used never passes the cap."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.contract.backend import Ended, Lost, Moved, Paused, Started, Task
+from launcher.contract.backend import Ended, Lost, Moved, Paused, Started, Task, TrunkGone
 from launcher.drive.spending import SpendLedger
 from sweeps.record import Outcome, Progress, RunRecord, Status
 
@@ -26,21 +27,23 @@ def started(task: Task) -> Started:
     return Started(trial_id=task.trial.id, worker="w", is_compiling=False)
 
 
-def moved(task: Task, step: int) -> Moved:
+def moved(task: Task, step: int, *, shared: int = 0) -> Moved:
     """Returns a point of the curve."""
-    progress = Progress(step=step, images=step, train_loss=1.0, val_loss=None, wall_s=1.0)
+    progress = Progress(step=step, images=step, train_loss=1.0, val_loss=None, wall_s=1.0, shared_steps=shared)
     return Moved(trial_id=task.trial.id, progress=progress)
 
 
-def record(task: Task, status: Status, *, steps: int, has_outcome: bool, repeated: int = 0) -> RunRecord:
+def record(
+    task: Task, status: Status, *, steps: int, has_outcome: bool, repeated: int = 0, shared: int = 0
+) -> RunRecord:
     """Returns what is recorded of a trial that has come so far."""
-    points = (Progress(step=steps, images=steps, train_loss=1.0, val_loss=None, wall_s=1.0),)
+    points = (moved(task, steps, shared=shared).progress,)
     return RunRecord(
         trial=task.trial,
         cost=task.cost,
         budget_core_hours=None,
         status=status,
-        outcome=outcome(status, steps) if has_outcome else None,
+        outcome=dataclasses.replace(outcome(status, steps), shared_steps=shared) if has_outcome else None,
         curve=points,
         attempts=1,
         code_version="test",
@@ -123,6 +126,49 @@ def test_records_begin_the_ledger(make_tasks: MakeTasks) -> None:
     steps = task.trial.steps
     ledger = SpendLedger(None, [record(task, Status.FINISHED, steps=steps, has_outcome=True, repeated=steps // 4)])
     assert ledger.spent_core_hours == pytest.approx(1.25 * task.cost.core_hours)
+
+
+def test_steps_taken_over_are_neither_promised_nor_used(make_tasks: MakeTasks) -> None:
+    """Of a task that goes on from half of its steps the other half is promised, through a pause and a loss too."""
+    (task,) = make_tasks()
+    steps, price = task.trial.steps, task.cost.core_hours
+    half, quarter = steps // 2, steps // 4
+    task = dataclasses.replace(task, shared_steps=half)
+    ledger = SpendLedger(0.5 * price)
+    assert ledger.reserve((task,)) and ledger.reserved_core_hours == pytest.approx(0.5 * price)
+    ledger.take(started(task), task)
+    ledger.take(moved(task, half + quarter, shared=half), task)
+    ledger.take(Paused(trial_id=task.trial.id, reason="room", saved_step=half + quarter, shared_steps=half), task)
+    assert (ledger.spent_core_hours, ledger.reserved_core_hours) == pytest.approx((0.25 * price, 0.25 * price))
+    ledger.take(started(task), task)
+    ledger.take(Lost(trial_id=task.trial.id, reason="late", saved_step=steps - 1, shared_steps=half), task)
+    assert ledger.reserve((task,)) and ledger.reserved_core_hours == pytest.approx(price / steps)
+    ledger.take(started(task), task)
+    ended = dataclasses.replace(outcome(Status.FINISHED, steps), shared_steps=half)
+    ledger.take(Ended(trial_id=task.trial.id, outcome=ended), task)
+    assert ledger.spent_core_hours <= 0.5 * price * (1 + 1e-9)
+
+
+def test_a_refused_task_has_used_nothing(make_tasks: MakeTasks) -> None:
+    """And what is promised to it next is the full price."""
+    (task,) = make_tasks()
+    expecting = dataclasses.replace(task, shared_steps=task.trial.steps // 2)
+    ledger = SpendLedger(task.cost.core_hours)
+    assert ledger.reserve((expecting,))
+    ledger.take(started(expecting), expecting)
+    ledger.take(TrunkGone(trial_id=task.trial.id), expecting)
+    assert (ledger.spent_core_hours, ledger.reserved_core_hours) == (0.0, 0.0)
+    assert ledger.reserve((task,)) and ledger.reserved_core_hours == pytest.approx(task.cost.core_hours)
+
+
+def test_records_know_what_was_taken_over(make_tasks: MakeTasks) -> None:
+    """Earlier commands have used the steps that they trained, and a run goes on where its last attempt has saved."""
+    (task,) = make_tasks()
+    steps, price = task.trial.steps, task.cost.core_hours
+    known = record(task, Status.KILLED, steps=3 * steps // 4, has_outcome=True, shared=steps // 2)
+    ledger = SpendLedger(None, [known])
+    assert ledger.spent_core_hours == pytest.approx(0.25 * price)
+    assert ledger.reserve((task,)) and ledger.reserved_core_hours == pytest.approx(0.25 * price)
 
 
 @given(seed=st.integers(0, 10_000), cap=st.floats(0.3, 6.0))

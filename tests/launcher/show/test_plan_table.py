@@ -66,13 +66,21 @@ def test_cells_within_the_reference_budgets(study: str, budget: str, cells: int)
 def test_json_holds_what_the_manual_promises() -> None:
     """The object has the promised keys, one entry a run whose costs add up to the total, one entry a cut cell."""
     answer = json.loads(json.dumps(plan_as_json(plan_of("study=jft", "budget=10k", "seeds=2"))))
-    assert set(answer) == {"budget_core_hours", "total_core_hours", "total_flops", "cells", "cuts"}
+    assert set(answer) == {
+        "budget_core_hours",
+        "total_core_hours",
+        "trained_core_hours",
+        "total_flops",
+        "cells",
+        "cuts",
+    }
     cell_keys = {"model", "family", "epochs", "peak_lr", "images", "params", "flops", "core_hours"}
     assert all(set(cell) == cell_keys for cell in answer["cells"])
     assert all(set(cut) == {"model", "epochs", "reason"} for cut in answer["cuts"])
     assert len(answer["cells"]) == 21 * 3 * 2
     assert answer["budget_core_hours"] == 10_000
     assert answer["total_core_hours"] == pytest.approx(sum(cell["core_hours"] for cell in answer["cells"]))
+    assert answer["trained_core_hours"] == answer["total_core_hours"], "runs of a cosine share nothing"
     assert answer["total_flops"] == pytest.approx(sum(cell["flops"] for cell in answer["cells"]))
     assert {cut["reason"] for cut in answer["cuts"]} == {"above the budget of 10k"}
 
@@ -121,6 +129,20 @@ def test_units_are_said() -> None:
     assert any(line.rstrip().endswith("assumed MFU") for line in assumed)
     priced = printed(plan_of("study=jft", "budget=0.4k", "hardware.price_per_core_hour=2"))
     assert "price: 2,415 USD at 2 a core-hour" in priced
+
+
+def test_what_is_really_trained_is_said() -> None:
+    """Where the schedule lets runs share steps, the plan says how many do and what is left to be trained."""
+    plan = plan_of("budget=110k", "schedule=wsd", "seeds=1", "hardware.price_per_core_hour=1")
+    answer = plan_as_json(plan)
+    assert answer["trained_core_hours"] == pytest.approx(9.55 / 15.75 * answer["total_core_hours"], rel=1e-3)
+    shared, priced = (next(line for line in printed(plan) if word in line) for word in ("take over", "price: "))
+    assert shared == (
+        f"90 of 108 runs take over the steps of a shorter one: {format_core_hours(plan.trained_core_hours)} core-hours "
+        f"to be trained, 60.6 % of {format_core_hours(plan.total.core_hours)}"
+    )
+    assert priced.startswith(f"price: {plan.trained_core_hours:,.0f} USD")
+    assert not any("take over" in line for line in printed(plan_of("budget=110k")))
 
 
 def test_cuts_say_why() -> None:
