@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from strategy.belief import Belief
-from strategy.design import Outlook, outlook
+from strategy.design import outlook
 from strategy.questions import Question, outlook_on
 from strategy.round import Round, State
 from strategy.two_trial import admissible
@@ -28,14 +28,10 @@ def opening(state: State) -> Round:
     return Round(trials=trials[:affordable], lines=(line,))
 
 
-def view_on(question: Question, belief: Belief) -> Outlook:
-    """Returns the outlook by which runs are chosen for a question."""
-    return outlook(belief) if question.kind == "optimum" else outlook_on(question, belief)
-
-
 def choose(
-    state: State, view: Outlook, question: Question, *, core_hours: float, room: float, ceiling: float | None = None
-) -> list[tuple[int, int]]:
+    state: State, belief: Belief, question: Question, *, core_hours: float, room: float,
+    ceiling: float | None = None, least_runs: int = 1,
+) -> list[tuple[int, int]]:  # fmt: skip
     """Returns the (cell, rate) of a batch, the most telling per core-hour first; one may come several times.
 
     Runs count by the expected improvement of the pick where an optimum is asked for, else by the variance they take
@@ -43,22 +39,24 @@ def choose(
 
     Args:
         state: what may be trained.
-        view: the outlook on what is asked.
+        belief: what is known.
         question: what is asked.
         core_hours: of the whole batch; the run that reaches it is still in.
         room: what the batch never costs more than [core-hours].
         ceiling: of one run [core-hours]; absent: the field's.
+        least_runs: in the batch, where there is room for them.
     """
+    view = outlook(belief) if question.kind == "optimum" else outlook_on(question, belief)
     field, rates = state.field, len(state.field.peak_lrs)
     price = np.repeat(field.core_hours, rates)
-    allowed = _allowed(state).ravel()
+    allowed = _allowed(state, belief).ravel()
     if ceiling is not None:
         allowed &= price <= 1.01 * ceiling
     budget = question.budget_core_hours or field.budget_core_hours
     choices = np.flatnonzero(np.repeat(field.core_hours <= 1.01 * budget, rates))
     places: list[tuple[int, int]] = []
     used = 0.0
-    while used < core_hours and len(places) < MOST_RUNS:
+    while (used < core_hours or len(places) < least_runs) and len(places) < MOST_RUNS:
         gains = view.gains(choices) if question.kind == "optimum" else view.asked_variance - view.variances_left()
         score = np.where(allowed & (used + price <= room), gains / price, 0.0)
         best = int(score.argmax())
@@ -80,11 +78,11 @@ def trials_at(state: State, places: Sequence[tuple[int, int]]) -> tuple[Trial, .
     return tuple(found.values())
 
 
-def _allowed(state: State) -> np.ndarray:
+def _allowed(state: State, belief: Belief) -> np.ndarray:
     """Returns where runs may be made, (cells, rates)."""
     field = state.field
     allowed = np.zeros((len(field.cells), len(field.peak_lrs)), dtype=bool)
-    for cell, rates in admissible(field, state.evidence).items():
+    for cell, rates in admissible(field, state.evidence, belief).items():
         if field.is_trainable[cell]:
             allowed[cell, list(rates)] = [state.fresh(cell, rate) is not None for rate in rates]
     return allowed

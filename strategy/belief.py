@@ -22,6 +22,8 @@ from strategy.field import Field, Floats, Ints
 from strategy.noise import NoiseFloor, noise_floor
 from strategy.prior import Prior, best_rate_slopes, kappas, law_and_slopes, prior_of
 
+MOST_CELLS = 400
+"""Beliefs are about at most so many cells: their covariance is worked out in every round."""
 _MOST_STEPS = 60
 _DEVIATIONS = (0.0003, 0.001, 0.002, 0.004, 0.008, 0.016)
 """Standard deviations of a cell from the law that are tried [of log loss]."""

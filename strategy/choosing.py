@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from strategy.batch import trials_at
+from strategy.belief import MOST_CELLS
 from strategy.field import Field
 from strategy.informed import informed_round
 from strategy.ladder import ladder_round
@@ -17,9 +18,6 @@ from sweeps.budget import Budget, format_core_hours, parse_core_hours
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord
 from sweeps.study import Study
-
-MOST_CELLS = 400
-"""Beliefs are about at most so many cells: their covariance is worked out in every round."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,9 +103,13 @@ def two_trial_round(state: State) -> Round:
 
 def _check(study: Study, spec: StrategySpec, ceiling: float | None, budget: Budget) -> None:
     if study.picks:
-        raise StudyError(f"strategy={spec.name} chooses among a grid, but a pick file names its own cells; leave one out")
+        raise StudyError(
+            f"strategy={spec.name} chooses among a grid, but a pick file names its own cells; leave one out"
+        )
     if spec.spend_share is not None and not 0.0 < spec.spend_share <= 1.0:
-        raise StudyError(f"strategy.spend_share={spec.spend_share:g} is no part of the grid: above 0, at most 1 (try: 0.25)")
+        raise StudyError(
+            f"strategy.spend_share={spec.spend_share:g} is no part of the grid: above 0, at most 1 (try: 0.25)"
+        )
     if spec.tolerance is not None and not 0.0 < spec.tolerance < 1.0:
         raise StudyError(f"strategy.tolerance={spec.tolerance:g} is no part of a loss (try: 0.0005)")
     if spec.rung_factor is not None and not 1.0 < spec.rung_factor <= 100.0:

@@ -1,6 +1,6 @@
 """Next-best runs by what they teach per core-hour, batch by batch, until the question is answered well enough."""
 
-from strategy.batch import choose, opening, trials_at, view_on
+from strategy.batch import choose, opening, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within, expected_regret
@@ -9,7 +9,7 @@ from strategy.spec import StrategySpec
 from strategy.stopping import StopRule, buys_line, standing_line
 from sweeps.budget import format_core_hours
 
-SPEND_SHARE, TOLERANCE = 0.25, 0.0005
+SPEND_SHARE, TOLERANCE, BATCH_RUNS = 0.25, 0.0005, 2
 """Defaults of the strategy's settings."""
 _BATCH_OF_GRID, _BATCH_OF_SPENT = 0.02, 0.25
 """A batch costs this part of the full grid, or this part of what was spent, whichever is more: few, growing rounds."""
@@ -36,7 +36,8 @@ def informed_round(state: State, spec: StrategySpec, question: Question, until: 
     share = SPEND_SHARE if spec.spend_share is None else spec.spend_share
     room = min(share * state.field.grid_core_hours - state.spent_core_hours, state.left_core_hours)
     batch = max(_BATCH_OF_GRID * state.field.grid_core_hours, _BATCH_OF_SPENT * state.spent_core_hours)
-    places = choose(state, view_on(question, belief), question, core_hours=min(batch, room), room=room)
+    least = BATCH_RUNS if spec.batch_runs is None else spec.batch_runs
+    places = choose(state, belief, question, core_hours=min(batch, room), room=room, least_runs=least)
     buys = buys_line(state, question, belief)
     if not places:
         left = f"{format_core_hours(max(room, 0.0))} core-hours are left of {100 * share:.0f} % of the grid"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from strategy.batch import choose, opening, trials_at, view_on
+from strategy.batch import choose, opening, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within
@@ -14,7 +14,7 @@ from strategy.stopping import StopRule, buys_line, standing_line
 from strategy.two_trial import admissible
 from sweeps.budget import format_core_hours
 
-SPEND_SHARE, RUNG_FACTOR = 0.10, 2.5
+SPEND_SHARE, RUNG_FACTOR, BATCH_RUNS = 0.10, 2.5, 2
 """Defaults of the strategy's settings."""
 _SHARE_POWER = 0.8
 """A rung of budget b may bring the spending to share x (b / highest rung) ** this: dear rungs get the most of it."""
@@ -41,6 +41,7 @@ def ladder_round(state: State, spec: StrategySpec, question: Question, until: St
     standing = standing_line(question, belief)
     if until is not None and (why := until.why_met(belief)) is not None:
         return Round(trials=(), lines=(standing, why))
+    least = BATCH_RUNS if spec.batch_runs is None else spec.batch_runs
     share = SPEND_SHARE if spec.spend_share is None else spec.spend_share
     highest = rungs(state, RUNG_FACTOR if spec.rung_factor is None else spec.rung_factor)
     for rung in highest:
@@ -50,8 +51,9 @@ def ladder_round(state: State, spec: StrategySpec, question: Question, until: St
         head = f"rung {format_core_hours(rung)}: its predicted optimum {_named(state, places)}"
         if not places and state.spent_core_hours < _USED * allowance:
             batch = max(room / _PORTIONS, float(state.field.core_hours.min()))
-            view = view_on(question, belief)
-            places = choose(state, view, question, core_hours=min(batch, room), room=room, ceiling=rung)
+            places = choose(
+                state, belief, question, core_hours=min(batch, room), room=room, ceiling=rung, least_runs=least
+            )
             head = f"rung {format_core_hours(rung)}: what tells most of {question}"
         if places:
             return Round(
@@ -76,7 +78,7 @@ def _optimum(state: State, belief: Belief, rung: float, room: float) -> list[tup
     trained = np.where(field.is_trainable[:, None], belief.mean, np.inf)
     cell, rate = best_within(trained, field, rung)
     done = {r for c, r, _ in state.evidence.runs.tolist() if c == cell}
-    wanted = [r for r in (rate, *admissible(field, state.evidence)[cell]) if r not in done]
+    wanted = [r for r in (rate, *admissible(field, state.evidence, belief)[cell]) if r not in done]
     second_trial = list(dict.fromkeys(wanted))[: max(0, 2 - len(done))]
     affordable = int(max(room, 0.0) / float(field.core_hours[cell]))
     return [(cell, r) for r in second_trial if state.fresh(cell, r) is not None][:affordable]

@@ -128,9 +128,7 @@ def outlook_on(question: Question, belief: Belief) -> Outlook:
     return outlook(belief, weights(question, belief))
 
 
-def best_within(
-    log_loss: Floats, field: Field, budget_core_hours: float, family: int | None = None
-) -> tuple[int, int]:
+def best_within(log_loss: Floats, field: Field, budget_core_hours: float, family: int | None = None) -> tuple[int, int]:
     """Returns the (cell, rate) of the least loss within a budget; the cheapest cell where none is.
 
     Args:

@@ -57,7 +57,9 @@ class ScheduleComparison:
         bounds = f"{self.slope_difference:+.3f} ({self.low:+.3f} to {self.high:+.3f}, 90 %)"
         if self.low <= 0.0 <= self.high:
             return f"no difference between the slopes of the two schedules is resolved: {bounds}"
-        return f"the two schedules follow different laws, whose slopes differ by {bounds}: one may not stand for the other"
+        return (
+            f"the two schedules follow different laws, whose slopes differ by {bounds}: one may not stand for the other"
+        )
 
 
 def spot_checks(study: Study, budget_core_hours: float, count: int = SPOT_CHECKS) -> tuple[Trial, ...]:

@@ -9,8 +9,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "grid": (),
     "two_trial": (),
     "trunk": ("spot_checks",),
-    "informed": ("question", "spend_share", "tolerance"),
-    "ladder": ("question", "spend_share", "ceiling", "rung_factor"),
+    "informed": ("question", "spend_share", "batch_runs", "tolerance"),
+    "ladder": ("question", "spend_share", "batch_runs", "ceiling", "rung_factor"),
     "asha": ("reduction_factor", "grace_fraction"),
 }
 """Which settings each strategy has."""
@@ -26,6 +26,8 @@ class StrategySpec:
     """informed, ladder: optimum@110k | loss@110k | exponent | gap@10k."""
     spend_share: float | None = None
     """informed, ladder: the part of the full grid's core-hours that may be used."""
+    batch_runs: int | None = None
+    """informed, ladder: runs of a batch at least, as can be trained at the same time."""
     tolerance: float | None = None
     """informed: an optimum is known when its loss is expected to lie so little above the least, relatively."""
     ceiling: str | None = None

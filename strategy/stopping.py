@@ -4,8 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
-
-from strategy.batch import choose, view_on
+from strategy.batch import choose
 from strategy.belief import Belief
 from strategy.questions import Answer, Question, answer, best_within, expected_regret, outlook_on, parse_question
 from strategy.round import State
@@ -80,14 +79,16 @@ def standing_line(question: Question, belief: Belief) -> str:
     field = belief.field
     cell, rate = best_within(belief.mean, field, question.budget_core_hours)
     regret = 100 * expected_regret(belief, question.budget_core_hours)
-    return f"best choice {field.name(cell)} at {field.peak_lrs[rate]:g}, expected {regret:.2g} % above the best; {known}"
+    return (
+        f"best choice {field.name(cell)} at {field.peak_lrs[rate]:g}, expected {regret:.2g} % above the best; {known}"
+    )
 
 
 def buys_line(state: State, question: Question, belief: Belief, *, core_hours: float = NEXT_CORE_HOURS) -> str:
     """Returns what the next core-hours would buy, spent on the runs that tell most."""
     asked = f"the next {format_core_hours(core_hours)} core-hours"
     room = min(core_hours, state.left_core_hours)
-    places = choose(state, view_on(question, belief), question, core_hours=room, room=room)
+    places = choose(state, belief, question, core_hours=room, room=room)
     if not places:
         cheapest = float(state.field.core_hours.min())
         why = "no run costs so little" if cheapest > room else "no run within them tells anything"
@@ -108,5 +109,3 @@ def buys_line(state: State, question: Question, belief: Belief, *, core_hours: f
 
 def _width(question: Question, half_width: float) -> str:
     return f"{100 * half_width:.2g} %" if question.is_relative else f"{half_width:.2g}"
-
-

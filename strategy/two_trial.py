@@ -10,6 +10,7 @@ study, and one octave beyond the edge where its best one lies there. A rate at w
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from strategy.belief import MOST_CELLS, Belief, believe
 from strategy.evidence import Evidence, best_rates
 from strategy.field import Field
 
@@ -33,7 +34,7 @@ def tunings(field: Field, evidence: Evidence, cells: Iterable[int] | None = None
         cells: those that matter; all trainable ones by default. Neighbours are looked for among them.
     """
     wanted = [cell for cell in (range(len(field.cells)) if cells is None else cells) if field.is_trainable[cell]]
-    tried, best = _tried(evidence), best_rates(evidence)
+    tried, best = _tried(evidence), tuned_rates(field, evidence)
     found: dict[int, Tuning] = {}
     for cell in sorted(wanted, key=lambda cell: (field.log_images[cell], field.log_params[cell])):
         neighbours = [other for other in _neighbours(field, cell, wanted) if other != cell]
@@ -45,13 +46,13 @@ def tunings(field: Field, evidence: Evidence, cells: Iterable[int] | None = None
     return found
 
 
-def admissible(field: Field, evidence: Evidence) -> dict[int, tuple[int, ...]]:
+def admissible(field: Field, evidence: Evidence, belief: Belief | None = None) -> dict[int, tuple[int, ...]]:
     """Returns which rates of each cell the rule would try next or has tried, whatever its neighbours still owe.
 
     For strategies that do not walk from neighbour to neighbour: the nearest tuned cells that are no larger and no
     longer take the place of neighbours.
     """
-    tried, best = _tried(evidence), best_rates(evidence)
+    tried, best = _tried(evidence), tuned_rates(field, evidence, belief)
     found: dict[int, tuple[int, ...]] = {}
     for cell in range(len(field.cells)):
         below = [
@@ -69,12 +70,40 @@ def admissible(field: Field, evidence: Evidence) -> dict[int, tuple[int, ...]]:
     return found
 
 
+def tuned_rates(field: Field, evidence: Evidence, belief: Belief | None = None) -> dict[int, int]:
+    """Returns the best of the rates that each cell was tried at, as believed: neighbouring cells speak for one another.
+
+    Where single runs scatter as much as rates differ, the best of two or three is mostly luck. A field too large for a
+    belief is read cell by cell.
+
+    Args:
+        field: whose cells.
+        evidence: what was run.
+        belief: what follows from it, where that is known already.
+    """
+    if not len(evidence):
+        return {}
+    if belief is None and len(field.cells) > MOST_CELLS:
+        return best_rates(evidence)
+    mean = (believe(field, evidence) if belief is None else belief).mean
+    found: dict[int, int] = {}
+    for cell, rate, _ in evidence.runs.tolist():
+        if (cell, rate) in evidence.diverged:
+            continue
+        if cell not in found or mean[cell, rate] < mean[cell, found[cell]]:
+            found[cell] = rate
+    return found
+
+
 def _tuning(
     field: Field, evidence: Evidence, cell: int, first: int | None, tried: set[int], best: int | None
 ) -> Tuning:
     asked = [int(rate) for rate in field.asked_rates]
     if first is not None:
-        rates = [rate for rate in (first, first - 1) if rate >= 0]
+        # A second look at its neighbours may move the first trial: two trials are two all the same.
+        spent = len(tried | {rate for other, rate in evidence.diverged if other == cell})
+        rates = [*sorted(tried), *(rate for rate in (first, first - 1) if rate >= 0 and rate not in tried)]
+        rates = rates[: max(2, spent)]
     else:
         rates = sorted(asked, key=lambda rate: abs(rate - asked[len(asked) // 2]))
         has_tried_all = all(rate in tried or (cell, rate) in evidence.diverged for rate in rates)

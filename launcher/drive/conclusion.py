@@ -95,7 +95,9 @@ def _of_schedules(request: Request, records: Sequence[RunRecord]) -> Conclusion 
     own = request.own_study
     assert own is not None
     found = compare_schedules(request.study, own, request.budget.core_hours, records)
-    head = f"schedule {request.study.schedule.name} against {own.schedule.name}, each cell at its own best learning rate:"
+    head = (
+        f"schedule {request.study.schedule.name} against {own.schedule.name}, each cell at its own best learning rate:"
+    )
     return Conclusion(
         lines=(head, *comparison_lines(found)),
         as_json={"name": request.strategy.name, "schedules": asdict(found), "sentence": found.sentence},
