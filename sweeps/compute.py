@@ -25,7 +25,7 @@ class ComputeSpec:
     checkpoint_every_s: float = 20.0
     """Training time between checkpoints: a kill loses at most this much [s]."""
     disk_budget_gb: float | None = None
-    """What the checkpoints of one study and all final weights may take on disk [GB]; absent: no limit."""
+    """What checkpoints and milestones of one study and all final weights may take on disk [GB]; absent: no limit."""
 
     def __post_init__(self) -> None:
         for key, value, allowed in (("sharding", self.sharding, SHARDINGS), ("remat", self.remat, REMATS)):

@@ -16,7 +16,7 @@ class DiskBudget:
 
     limit_bytes: float | None = None
     folders: tuple[Path, ...] = ()
-    """What counts: the checkpoints of all trials of the study, and their final weights."""
+    """What counts: the checkpoints and milestones of all trials of the study, and all final weights."""
 
     def has_room(self, new_bytes: int) -> bool:
         """Returns whether so many more bytes stay within the limit."""
