@@ -155,6 +155,7 @@ def _points(arguments: argparse.Namespace) -> PointSet:
 def recorded_points(study: str | None, cohort: str | None) -> PointSet:
     """Returns the points of a study in runs.sqlite, by default the one that a run was started in last."""
     from tracking.paths import project_paths
+    from tracking.predictions import read_predictions
     from tracking.run_table import list_studies, read_records
 
     paths = project_paths()
@@ -175,7 +176,8 @@ def recorded_points(study: str | None, cohort: str | None) -> PointSet:
         reason = f"no cohort {cohort!r} in study {latest}; it has {', '.join(cohorts)}"
         raise FitRefused(code="unknown_cohort", reason=reason, next=f"try: --cohort {cohorts[-1]}")
     source = f"study {latest} in {paths.runs_sqlite.name}"
-    return points_from_records(recorded[latest], study=latest, source=source, cohort=cohort)
+    predictions = read_predictions(paths, latest)
+    return points_from_records(recorded[latest], study=latest, source=source, cohort=cohort, predictions=predictions)
 
 
 def _options(arguments: argparse.Namespace) -> FitOptions:
@@ -255,10 +257,16 @@ def _write(result: ScalingFit, arguments: argparse.Namespace) -> tuple[Path, ...
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out DIR") from error
+    from analysis.picks.foresight import foreseen
     from analysis.picks.pick_file import write_picks
     from analysis.report.figures import write_figures
 
     written = [write_fit(result, folder)]
+    if result.points.study is not None:
+        from tracking.paths import project_paths
+        from tracking.predictions import freeze
+
+        freeze(project_paths(), result.points.study, foreseen(result))
     if not arguments.keep_picks:
         written.append(write_picks(result, folder / "pick.yaml"))
     return (*written, *write_figures(result, folder))

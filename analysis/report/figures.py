@@ -12,6 +12,7 @@ from analysis.report.backtest_figure import backtest_figure
 from analysis.report.figure_style import STYLE
 from analysis.report.isoflop_figure import isoflop_figure
 from analysis.report.loss_figure import loss_figure
+from analysis.report.prediction_figure import prediction_figure
 from analysis.report.profile_figure import profile_figure
 from analysis.report.rate_figure import rate_figure
 from analysis.report.rate_surface_figure import rate_surface_figure
@@ -28,6 +29,7 @@ FIGURES: dict[str, "Callable[[ScalingFit], Figure | None]"] = {
     "residuals": residual_figure,
     "backtest": backtest_figure,
     "profiles": profile_figure,
+    "predictions": prediction_figure,
     "best_peak_lr": rate_figure,
     "learning_rate_surface": rate_surface_figure,
 }

@@ -11,6 +11,7 @@ from analysis.refusal import Refusal
 from analysis.report.trust_json import allocation_json, isoflop_json, target_json, trust_json
 from analysis.result import Crossing, Fit, Pick, ScalingFit
 from analysis.tables.costs import cost_ratios
+from analysis.tables.judged import calibration
 from analysis.tables.points import SetAside
 
 _DRAWS_KEPT = 500
@@ -55,6 +56,7 @@ def to_json(result: ScalingFit) -> dict[str, Any]:
                 "reasons": [{"reason": item.reason, "count": item.count} for item in result.points.taints],
             },
             "costs": _costs_json(result),
+            "predictions": _predictions_json(result),
             "columns": dict(result.points.columns),
             "derived": list(result.points.derived),
             "set_aside": set_aside_json(result.points.set_aside),
@@ -145,6 +147,18 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         "tokens": cell.tokens,
         "weight": cell.weight,
         "tainted": cell.is_tainted,
+    }
+
+
+def _predictions_json(result: ScalingFit) -> dict[str, Any]:
+    """Returns every prediction of the study with what came of it."""
+    found = calibration(result.points.judged)
+    return {
+        "calibration": None if found is None else vars(found) | {"text": found.sentence},
+        "frozen": [
+            vars(one.prediction) | {"actual_loss": one.actual_loss, "is_within": one.is_within}
+            for one in result.points.judged
+        ],
     }
 
 

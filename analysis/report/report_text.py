@@ -12,6 +12,7 @@ from analysis.estimators.rate_law import RateLaw
 from analysis.report.trust_text import allocation_table, trust_tables
 from analysis.result import Pick, ScalingFit
 from analysis.tables.costs import cost_ratios
+from analysis.tables.judged import calibration
 from sweeps.budget import format_core_hours
 
 WIDTH = 100
@@ -91,6 +92,8 @@ def basis_lines(result: ScalingFit) -> list[str]:
         lines.append(
             f"error = {d.epsilon:.4g} - {d.k:.4g} exp(-{d.gamma:.4g} L) over {d.cells} cells, +- {d.residual_sd:.3g}"
         )
+    if (foresight := calibration(result.points.judged)) is not None:
+        lines.append(foresight.sentence)
     return [*lines, _scale(result)] if result.flops_per_core_hour else lines
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.tables.costs import ModelCost, costs_of
+from analysis.tables.judged import JudgedPrediction, judge
+from sweeps.prediction import Prediction
 from sweeps.record import RunRecord, Status
 from sweeps.shape import Shape
 from sweeps.trial import Trial
@@ -81,6 +83,8 @@ class PointSet:
     """Rates at which a run was stopped early, since others of its cell were ahead: they bound the optimum too."""
     study: str | None = None
     """The study in runs.sqlite; None for a table."""
+    cohort: str | None = None
+    """The data, schedule and recipe of its runs; None for a table."""
     source: str
     """Where they were read, for people."""
     has_models: bool = True
@@ -94,6 +98,8 @@ class PointSet:
     """Kinds (params, tokens, flops) that were computed for at least one row from the rule C = 6 N D."""
     columns: tuple[tuple[str, str], ...] = ()
     """The kinds that were read from a table, each with its column."""
+    judged: tuple[JudgedPrediction, ...] = ()
+    """Predictions that were frozen before their cell was trained, with what it reached."""
     data_unit: str = "tokens"
     """What `tokens` counts: tokens | images | epochs."""
 
@@ -124,7 +130,12 @@ _STATUS_REASONS = {
 
 
 def points_from_records(
-    records: Sequence[RunRecord], *, study: str | None, source: str = "runs.sqlite", cohort: str | None = None
+    records: Sequence[RunRecord],
+    *,
+    study: str | None,
+    source: str = "runs.sqlite",
+    cohort: str | None = None,
+    predictions: Sequence[Prediction] = (),
 ) -> PointSet:
     """Returns the points of one cohort of recorded runs; whatever has no finite loss is set aside, with its reason.
 
@@ -136,6 +147,7 @@ def points_from_records(
         study: their study.
         source: where they were read, for people.
         cohort: which runs are meant, as `Trial.cohort`; by default those of the largest cohort.
+        predictions: that were frozen for the study.
     """
     chosen = cohort or _largest_cohort(records)
     own = [record for record in records if record.trial.cohort == chosen]
@@ -177,10 +189,12 @@ def points_from_records(
         unstable=frozenset(bounds[Status.DIVERGED]),
         outrun=frozenset(bounds[Status.STOPPED]),
         study=study,
+        cohort=chosen,
         source=source,
         budgets_core_hours=tuple(sorted({r.budget_core_hours for r in own if r.budget_core_hours})),
         code_versions=tuple(sorted({r.code_version for r in own})),
         costs=costs_of(used),
+        judged=judge(predictions, own, cohort=chosen),
         data_unit="images",
     )
 
