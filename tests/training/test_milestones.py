@@ -214,6 +214,19 @@ def test_the_same_milestone_is_left_twice_in_peace(train: Train, trunk: Path, tm
     assert not (tmp_path / "study" / "checkpoints" / SHORT.id / "milestone").exists()
 
 
+def test_what_a_kill_left_half_written_is_written_anew(train: Train, trunk: Path, tmp_path: Path) -> None:
+    """A run that died while it wrote its milestone leaves it at the next attempt, and nothing of the torn one."""
+    making = tmp_path / "study" / "checkpoints" / SHORT.id / "milestone"
+    for name in (str(stable_steps(SHORT)), f"{stable_steps(SHORT)}.orbax-checkpoint-tmp"):
+        (making / name / "state").mkdir(parents=True)
+        (making / name / "state" / "manifest.ocdbt").write_bytes(b"torn")
+    assert train(SHORT, every_s=1e-9)[0].status is Status.FINISHED
+    assert milestones_in(trunk) == [stable_steps(SHORT)] and not making.exists()
+    longer, _ = train(LONG)
+    assert longer.shared_steps == stable_steps(SHORT)
+    assert ending(longer) == ending(train(LONG, "apart")[0])
+
+
 @given(
     steps=st.integers(10, 20_000),
     longer=st.floats(1.0, 40.0),
