@@ -233,8 +233,8 @@ def test_no_cap_is_passed_whatever_vanishes(
     ledger = SpendLedger(cap_part * trained_price(packs))
     settlement = follow(packs, world, ledger)
     assert ledger.cap_core_hours is not None
-    assert world.trained_core_hours <= ledger.cap_core_hours * (1 + 1e-9)
-    assert ledger.spent_core_hours == pytest.approx(world.trained_core_hours)
+    assert world.trained_core_hours <= ledger.spent_core_hours * (1 + 1e-9)  # of a death more may have to be counted
+    assert ledger.spent_core_hours <= ledger.cap_core_hours * (1 + 1e-9)
     assert settlement.finished + settlement.diverged + len(settlement.left) == 2 * len(lengths)
     assert ledger.reserved_core_hours == pytest.approx(0.0)
 
