@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sweeps.canonical import SILENT_AT_DEFAULT
 from sweeps.certificate import Certificate, fault
 from sweeps.cost import Cost
+from sweeps.curve import next_report
 from sweeps.trial import Trial
 
 MAX_ATTEMPTS = 3
@@ -179,6 +180,18 @@ class RunRecord:
         """Steps among those done that a shorter run has paid for; where sources differ, the fewest."""
         known = [point.shared_steps for point in self.curve[-1:]]
         return min(known + ([self.outcome.shared_steps] if self.outcome else []), default=0)
+
+    @property
+    def steps_used(self) -> int:
+        """Steps that may have been trained, none of them twice: as far as the next report, where an attempt fell silent.
+
+        All of them where nothing is known, so that a cap holds in any case.
+        """
+        done, steps = self.steps_done, self.trial.steps
+        if done is None:
+            return steps
+        is_silent = self.status is Status.KILLED and self.outcome is None
+        return next_report(done, steps) if is_silent else done
 
     @property
     def val_loss(self) -> float | None:

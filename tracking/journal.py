@@ -18,6 +18,7 @@ from typing import Any
 
 from sweeps.canonical import to_jsonable
 from sweeps.cost import Cost
+from sweeps.curve import next_report
 from sweeps.record import Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 from tracking.attempt_file import Attempt, attempt_files, file_name, is_written, lock, read_attempt
@@ -212,7 +213,7 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
         device=last.device,
         started_unix_s=first.started_unix_s,
         ended_unix_s=last.ended_unix_s,
-        repeated_steps=repeated_steps([attempt.points for attempt in told]),
+        repeated_steps=repeated_steps([one.points for one in told], reached_steps=[_reached(one) for one in told]),
     )
 
 
@@ -226,16 +227,27 @@ def _status(last: Attempt) -> Status:
     return Status.RUNNING if last.is_written else Status.KILLED
 
 
-def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:
-    """Returns how many steps later attempts trained again, as far as points were reported.
+def _reached(attempt: Attempt) -> int:
+    """Returns how far an attempt may have come: one that died without a word, as far as its next report."""
+    if attempt.outcome is not None:
+        return attempt.outcome.steps
+    return next_report(attempt.points[-1].step if attempt.points else 0, attempt.trial.steps)
+
+
+def repeated_steps(curves: Sequence[Sequence[Progress]], *, reached_steps: Sequence[int] = ()) -> int:
+    """Returns how many steps later attempts trained again.
 
     Where an attempt began is not journalled: it is taken to be the last point before its own first one, at the latest.
     Steps taken over from a shorter run are never repeated; an attempt that took over others than the one before it has
     nothing left of that.
+
+    Args:
+        curves: of the attempts, in order.
+        reached_steps: how far each may have come; by default its last point.
     """
     reached, repeated, shared = 0, 0, 0
     steps: list[int] = []
-    for curve in curves:
+    for attempt, curve in enumerate(curves):
         if not curve:
             continue
         began = max((step for step in steps if step < curve[0].step), default=0)
@@ -244,7 +256,7 @@ def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:
         repeated += max(0, reached - max(began, shared))
         shared = curve[0].shared_steps
         steps = [step for step in steps if step < curve[0].step] + [point.step for point in curve]
-        reached = steps[-1]
+        reached = max(steps[-1], reached_steps[attempt]) if reached_steps else steps[-1]
     return repeated
 
 

@@ -70,7 +70,9 @@ def launch(
     pending = [task for pack in packs for task in pack]
     settled = sum(cell.settled_runs for cell in plan.cells)
     expected, _ = expected_s(request, plan, records, at_hand) or (None, 0)
-    price = plan.total.core_hours + sum(price_trial(t, request.study.hardware).core_hours for p in more for t in p.trials)
+    price = plan.total.core_hours + sum(
+        price_trial(t, request.study.hardware).core_hours for p in more for t in p.trials
+    )
     tally = Tally(pending=pending, runs=settled + len(pending), core_hours=price, expected_s=expected)
     return _follow(request, paths, packs, tally, records, trainer=trainer, say=say)
 

@@ -79,7 +79,11 @@ class Surroundings:
     on_turn: Callable[[], None] = lambda: None
     """Called at every turn of the loop."""
     more: Callable[[frozenset[str]], Sequence[Sequence[Task]]] = lambda given_up: ()
-    """What is to be run besides once nothing is owed, given the ids of the trials that were given up; empty: nothing."""
+    """What is to be run besides once nothing is owed, given the ids of trials that were given up; empty: nothing."""
+    clock: Callable[[], float] = time.monotonic
+    """[s]"""
+    sleep: Callable[[float], None] = time.sleep
+    """Rehearsals have a time of their own."""
 
 
 def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings) -> Settlement:
@@ -112,7 +116,7 @@ class _Loop:
         self._owed = dict(self._tasks)
         self._jobs: dict[str, str] = {}
         self._raised: dict[str, int] = {}
-        self._retries = Retries()
+        self._retries = Retries(around.clock)
         self._chains = Chains()
         self._held: dict[str, tuple[int, float]] = {}
         self._failures: dict[str, str] = {}
@@ -164,7 +168,7 @@ class _Loop:
         for event in events:
             self._take(event)
         if (self._held or self._retries) and not events:
-            time.sleep(POLL_S if self._held else 0.05)  # a back end with nothing to do answers at once
+            self._around.sleep(POLL_S if self._held else 0.05)  # a back end with nothing to do answers at once
         self._retry_held()
         due = [self._owed[trial_id] for trial_id in self._retries.due() if trial_id in self._owed]
         for task in due:
@@ -246,7 +250,7 @@ class _Loop:
                 self._submit((self._repriced(replace(self._owed[event.trial_id], shared_steps=0)),))
             case Held():
                 waits, _ = self._held.get(event.trial_id, (0, 0.0))
-                self._held[event.trial_id] = (waits + 1, time.monotonic())
+                self._held[event.trial_id] = (waits + 1, self._around.clock())
             case Paused():
                 pass
 
@@ -298,7 +302,7 @@ class _Loop:
         )
 
     def _retry_held(self) -> None:
-        now = time.monotonic()
+        now = self._around.clock()
         for trial_id in [trial_id for trial_id, (_, since_s) in self._held.items() if now - since_s >= HELD_WAIT_S]:
             waits, _ = self._held[trial_id]
             known = self._around.known(trial_id)

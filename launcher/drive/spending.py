@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
+from sweeps.curve import next_report
 from sweeps.record import RunRecord, Status
 
 
 class SpendLedger:
     """What a study has used and what is promised to trials that are queued or run; together never above the cap.
 
-    Used is the price of the steps that were trained, repeats included as far as they were reported. A trial that was
+    Used is the price of the steps that were trained, repeats included; an attempt that died without a word counts as far
+    as its next report, for it may have come there. A trial that was
     interrupted without saving is promised its full price again, since nobody knows yet where it will resume. Steps that
     a task takes over from a shorter run are neither promised nor used: it is not trained where it finds fewer.
     """
@@ -31,6 +33,8 @@ class SpendLedger:
         self._first_step: dict[str, int] = {}
         self._last_step: dict[str, int] = {}
         """Steps of the attempt at hand, without those taken over, at its start and now."""
+        self._shared_steps: dict[str, int] = {}
+        """Those that it took over."""
         for record in records:
             self.spent_core_hours += used_core_hours(record)
             has_saved = record.status in (Status.KILLED, Status.STOPPED) and record.outcome is not None
@@ -68,14 +72,23 @@ class SpendLedger:
         match event:
             case Started():
                 self._first_step[trial_id] = self._last_step[trial_id] = self._paid_steps.get(trial_id, 0)
+                self._shared_steps[trial_id] = task.shared_steps
             case Moved():
                 self._last_step[trial_id] = event.progress.step - event.progress.shared_steps
+                self._shared_steps[trial_id] = event.progress.shared_steps
             case Ended():
                 if event.outcome.status in (Status.FINISHED, Status.DIVERGED, Status.STOPPED):
                     self._last_step[trial_id] = event.outcome.steps - event.outcome.shared_steps
+                else:
+                    self._count_unseen(task)
                 self._settle(task)
                 self._forget(trial_id)
             case Lost():
+                if event.saved_step:
+                    saved = event.saved_step - event.shared_steps
+                    self._last_step[trial_id] = max(saved, self._last_step.get(trial_id, 0))
+                else:
+                    self._count_unseen(task)
                 self._settle(task)
                 self._forget(trial_id)
                 if event.saved_step:
@@ -103,6 +116,14 @@ class SpendLedger:
         self._saved_steps.pop(trial_id, None)
         self._paid_steps.pop(trial_id, None)
 
+    def _count_unseen(self, task: Task) -> None:
+        """Counts what an attempt may have trained after its last report: as far as the next."""
+        trial_id = task.trial.id
+        if trial_id in self._first_step:
+            shared = self._shared_steps.get(trial_id, 0)
+            reached = self._last_step.get(trial_id, 0) + shared
+            self._last_step[trial_id] = next_report(reached, task.trial.steps) - shared
+
     def _settle(self, task: Task) -> None:
         trial_id = task.trial.id
         if self._reserved.pop(trial_id, None) is None:
@@ -117,6 +138,12 @@ class SpendLedger:
 
 
 def used_core_hours(record: RunRecord) -> float:
-    """Returns the price of the steps that a run was trained, as far as was reported, repeats included."""
-    steps = (record.steps_done or 0) - record.shared_steps + record.repeated_steps
-    return record.cost.core_hours * steps / record.trial.steps
+    """Returns the price of the steps that a run was trained, repeats included; the record must have its curve.
+
+    Of one that died after a report as far as the next, for it may have come there.
+    """
+    done = 0 if record.steps_done is None and record.outcome is None else record.steps_used
+    if record.status is Status.KILLED and record.steps_done is None:
+        done = next_report(0, record.trial.steps)
+    steps = done - record.shared_steps + record.repeated_steps
+    return record.cost.core_hours * max(0, steps) / record.trial.steps

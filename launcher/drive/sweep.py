@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher.contract.backend import TRAINER
+from launcher.drive.conclusion import conclusion
 from launcher.drive.driver_lock import driver_lock
 from launcher.drive.expected_time import time_line
 from launcher.drive.ingestion import ingest_ended
 from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
-from launcher.drive.conclusion import conclusion
 from launcher.drive.requests_file import take
 from launcher.drive.rounds import settle_rounds
 from launcher.drive.spot_checks import pending_spot_checks

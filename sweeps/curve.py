@@ -1,0 +1,26 @@
+"""At which steps a run reports: a function of its length alone, so that what it may have done unseen is bounded."""
+
+import bisect
+import functools
+import math
+
+POINTS_PER_DOUBLING = 2
+"""Points of a curve per doubling of steps."""
+
+
+@functools.lru_cache(maxsize=4096)
+def curve_steps(steps: int) -> tuple[int, ...]:
+    """Returns the steps at which a run of `steps` steps reports: log-spaced, ending with the last."""
+    halvings = math.log2(max(steps, 2))
+    spaced = {round(steps * 2 ** (-k / POINTS_PER_DOUBLING)) for k in range(int(POINTS_PER_DOUBLING * halvings))}
+    return tuple(sorted(step for step in spaced | {steps} if step >= 1))
+
+
+def next_report(step: int, steps: int) -> int:
+    """Returns the first step after `step` at which a run of `steps` steps reports; `steps` where there is none.
+
+    An attempt that died without a word after a report may have come as far as that.
+    """
+    points = curve_steps(steps)
+    place = bisect.bisect_right(points, step)
+    return points[place] if place < len(points) else steps
