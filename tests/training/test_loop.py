@@ -13,7 +13,9 @@ from sweeps.trial import Trial
 from tests.training.small_nets import PARTS, TRIAL, changed
 from tests.training.small_pool import TOKENS
 from tests.training.small_streams import SmallStream
-from training import compilation, curve, loop
+from sweeps.curve import curve_steps
+from training import compilation, loop
+from training import run as run_of
 from training.data import fed_source
 from training.step import divergence
 from training.weights import weights_file
@@ -187,7 +189,7 @@ def test_a_streamed_set_trains_resumes_and_counts_what_was_corrupt(
     """Images from the host: same losses after a kill, a faultless certificate, bad images counted and left out."""
     data = changed(PARTS, name="small", image_px=8, images_per_epoch=100, held_out_images=300, selection_images=40)
     source = fed_source(SmallStream(data, bad_samples=(3, 17)), data)
-    for module in (loop, compilation):
+    for module in (run_of, compilation):
         monkeypatch.setattr(module, "open_source", lambda data, data_dir: source)
     trial = changed(TRIAL, family="vit", shape=TOKENS, data=data, epochs=2.5, batch_images=10)
     outcome, _ = run(trial)
@@ -220,8 +222,8 @@ def test_the_loss_is_zero_for_the_teacher_itself_and_cross_entropy_for_labels() 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 128, 16384])
 def test_curves_report_at_log_spaced_steps_and_at_the_end(steps: int) -> None:
     """Points rise, are within the run, end with its last step and are few."""
-    points = curve.curve_steps(steps)
-    assert points == sorted(set(points))
+    points = curve_steps(steps)
+    assert list(points) == sorted(set(points))
     assert points[0] >= 1 and points[-1] == steps
     assert len(points) <= 40
 

@@ -1,0 +1,209 @@
+"""One rehearsal: planner, strategy, reconcile loop, spend ledger and predictions, against a trainer with a known law."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.tables.judged import calibration, judge
+from launcher.contract.backend import Task
+from launcher.drive.reconcile import Surroundings, run
+from launcher.drive.rounds import Rounds
+from launcher.drive.spending import SpendLedger
+from launcher.drive.trunks import with_trunks
+from launcher.rehearse.conditions import Conditions
+from launcher.rehearse.simulated_backend import SimulatedBackend
+from launcher.rehearse.world import World
+from launcher.settings.request import Request
+from launcher.show.progress import SilentView
+from launcher.show.tally import Tally
+from strategy.belief import believe
+from strategy.choosing import Inquiry
+from strategy.evidence import Evidence
+from strategy.questions import Question, answer, best_within
+from strategy.spec import StrategySpec
+from sweeps.errors import StudyError
+from sweeps.grid import Grid
+from sweeps.hardware import Hardware, Throughput
+from sweeps.plan import Pack, make_plan
+from sweeps.prediction import Prediction
+from sweeps.pricing import price_trial
+from sweeps.study import Study
+
+MOST_IMAGES = 4_000_000
+"""Images of an epoch of a rehearsed study, at most: prices stay, and nobody counts billions of samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """How one seed ended, judged by the truth of its world."""
+
+    seed: int
+    budget_core_hours: float
+    spent_core_hours: float
+    """As the spend ledger counts."""
+    grid_core_hours: float
+    """All cells within the budget x the study's learning rates x seeds."""
+    regret: float
+    """True relative loss of the choice above that of the best (cell, rate) within the budget."""
+    regret_largest_cell: float
+    """Likewise of the largest model that fits, trained as long as fits, at the best rate of the cheapest cell."""
+    predicted_loss: float
+    low: float
+    high: float
+    true_loss: float
+    """Of the best (cell, rate) within the budget [nats]."""
+    choice: str
+    runs: int
+    rounds: int
+    preemptions: int
+    wall_h: float
+    """From the first submission to the last end, virtual [h]."""
+    predictions: int
+    predictions_within: int
+    """Of the predictions whose run ended, those whose interval held it."""
+    predictions_trained: int
+
+
+def rehearse(
+    request: Request, seed: int, *, conditions: Conditions = Conditions(), deviations: float = 0.0
+) -> Rehearsed:
+    """Returns how the request's strategy fares in the world of a seed.
+
+    Raises:
+        StudyError: the strategy's settings cannot be.
+    """
+    study = scaled_down(request.study)
+    spec = request.strategy
+    inquiry = Inquiry.of(study, request.budget, _by_rounds(spec), request.until)
+    world = World.drawn(inquiry.field, seed, deviations=deviations)
+    backend = SimulatedBackend(losses=world.losses, conditions=conditions, seed=seed)
+    ledger = SpendLedger(request.spend_cap_core_hours)
+    frozen: list[Prediction] = []
+    rounds = Rounds(inquiry=inquiry, records=backend.records, on_round=lambda found: frozen.extend(found.predictions))
+    asked = 0
+
+    def more(given_up: frozenset[str]) -> Sequence[Sequence[Task]]:
+        nonlocal asked
+        asked += 1
+        if spec.is_by_rounds:
+            packs = rounds.next_packs(ledger, SilentView(), given_up)
+        else:
+            packs = _whole_grid(study, request) if asked == 1 else ()
+        return with_trunks([_tasks(pack, study) for pack in packs], lambda trunk: ())
+
+    run((), backend, _surroundings(backend, ledger, more))
+    return _judged(inquiry, world, backend, ledger, frozen, seed=seed, rounds=asked - 1)
+
+
+def scaled_down(study: Study) -> Study:
+    """Returns the study with fewer images an epoch at the same prices: a run's cost and its place in the grid stay."""
+    factor = math.ceil(study.data.images_per_epoch / MOST_IMAGES)
+    if factor == 1:
+        return study
+    rates = Grid(study=study).rates
+    throughputs = tuple(
+        Throughput(
+            model=model.name,
+            family=model.family,
+            image_px=study.data.image_px,
+            images_per_s_per_core=1.0 / (3600.0 * factor * rate.core_hours_per_image),
+            relative_spread=rate.relative_spread,
+            source="rehearsal",
+        )
+        for model, rate in zip(study.models, rates, strict=True)
+    )
+    hardware: Hardware = dataclasses.replace(study.hardware, throughputs=throughputs)
+    data = dataclasses.replace(study.data, images_per_epoch=study.data.images_per_epoch // factor)
+    return dataclasses.replace(study, data=data, hardware=hardware)
+
+
+def _by_rounds(spec: StrategySpec) -> StrategySpec:
+    """Returns the spec by whose belief a choice is named: strategies that train a whole grid name none themselves."""
+    return spec if spec.is_by_rounds else StrategySpec(name="informed")
+
+
+def _whole_grid(study: Study, request: Request) -> tuple[Pack, ...]:
+    cap = request.spend_cap_core_hours
+    return make_plan(study, request.budget, spend_cap_core_hours=cap).packs()
+
+
+def _tasks(pack: Pack, study: Study) -> tuple[Task, ...]:
+    return tuple(Task(trial=trial, cost=price_trial(trial, study.hardware)) for trial in pack.trials)
+
+
+def _surroundings(
+    backend: SimulatedBackend, ledger: SpendLedger, more: Callable[[frozenset[str]], Sequence[Sequence[Task]]]
+) -> Surroundings:
+    return Surroundings(
+        tally=Tally(pending=(), runs=0, core_hours=0.0, clock=backend.clock.monotonic),
+        view=SilentView(),
+        ledger=ledger,
+        on_settled=lambda trial_id: None,
+        known=backend.record,
+        saved_mark=backend.saved_mark,
+        more=more,
+        clock=backend.clock.monotonic,
+        sleep=backend.clock.sleep,
+    )
+
+
+def _judged(
+    inquiry: Inquiry,
+    world: World,
+    backend: SimulatedBackend,
+    ledger: SpendLedger,
+    frozen: Sequence[Prediction],
+    *,
+    seed: int,
+    rounds: int,
+) -> Rehearsed:
+    field, records = inquiry.field, backend.records()
+    budget = field.budget_core_hours
+    evidence = Evidence.read(field, records)
+    if not len(evidence):
+        raise StudyError(
+            f"nothing was trained in rehearsal {seed}: no run fits into what may be spent "
+            f"(try: a larger SPEND, or a larger strategy.spend_share)"
+        )
+    belief = believe(field, evidence)
+    cell, rate = best_within(belief.mean, field, budget)
+    known = answer(Question(kind="loss", budget_core_hours=budget), belief)
+    best = float(world.truth.min())
+    judged = judge([dataclasses.replace(one, made_unix_s=-1.0) for one in frozen], records, cohort=None)
+    found = calibration(judged)
+    return Rehearsed(
+        seed=seed,
+        budget_core_hours=budget,
+        spent_core_hours=ledger.spent_core_hours,
+        grid_core_hours=field.grid_core_hours,
+        regret=math.expm1(float(world.truth[cell, rate]) - best),
+        regret_largest_cell=math.expm1(largest_cell(world) - best),
+        predicted_loss=known.value,
+        low=known.low,
+        high=known.high,
+        true_loss=math.exp(best),
+        choice=f"{field.name(cell)} at {field.peak_lrs[rate]:g}",
+        runs=len(records),
+        rounds=rounds,
+        preemptions=backend.preemptions,
+        wall_h=backend.clock.now_s / 3600.0,
+        predictions=len(judged),
+        predictions_trained=0 if found is None else found.trained,
+        predictions_within=0 if found is None else found.within,
+    )
+
+
+def largest_cell(world: World) -> float:
+    """Returns the true log loss of the largest model that fits, trained for as long as fits.
+
+    At the learning rate that is truly best for the cheapest cell: tuned where it costs nothing, and carried over.
+    """
+    field = world.field
+    largest = np.flatnonzero(field.log_params == field.log_params.max())
+    cell = int(largest[field.core_hours[largest].argmax()])
+    asked = field.asked_rates
+    rate = int(asked[world.truth[0, asked].argmin()])
+    return float(world.truth[cell, rate])
