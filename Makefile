@@ -9,7 +9,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 
 ## BUDGET    compute of the largest single run, in core-hours of the study's hardware: 400, 0.4k, 10k, 110k
-## BUDGETS   several of them, for the picks of fit: 10k,110k
+## BUDGETS   several of them, for the picks of fit and for rehearse: 10k,110k
 ## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
 ## DATA      what checkpoints are fine-tuned on: parts (default), fashion_mnist, cifar10, imagenet (default of STUDY=jft)
@@ -17,7 +17,7 @@ READY := .venv/.ready
 ## STRATEGY  what is run of the grid: grid (default), two_trial, trunk, informed, ladder, asha (docs/strategies.md)
 ## UNTIL     when enough is known, with STRATEGY=informed or ladder: 'loss@110k +- 1%', 'exponent +- 0.005'
 ## SPEND     hard cap on the sum over all runs, in core-hours
-## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2
+## SEEDS     how many seeds each cell is run with: 3 runs seeds 0, 1 and 2; of rehearse: how many rehearsals
 ## NAME      which benchmark (bench) or image set (data)
 ## MODEL     one model instead of the study's ladder: scale/f3, nfnet/f7p
 ## TOPOLOGY  the TPUs that compile-tpu compiles for, GENERATION:CHIPS: v4:2x2x1 (default), v4:4x4x4, v5e:4x4
@@ -53,6 +53,9 @@ sweep: $(READY) ## train every cell within BUDGET that has no record yet, then f
 
 plan: $(READY) ## price a study and say what is cut and why; trains nothing
 	@$(PYTHON) -m launcher action=plan $(STUDY_WORDS) $(extra)
+
+rehearse: $(READY) ## run a study's strategy where the law is known, on a simulated cluster: what it costs and concludes
+	@$(PYTHON) -m launcher action=rehearse $(STUDY_WORDS) $(call said,budgets,BUDGETS) $(extra)
 
 finetune: $(READY) ## carry a study's best checkpoints within BUDGET on to DATA: error against pre-training compute
 	@$(PYTHON) -m launcher action=finetune $(STUDY_WORDS) $(call said,finetune,DATA) $(extra)

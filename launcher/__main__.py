@@ -21,10 +21,12 @@ from launcher.settings.compose import (
     is_json,
     load_data,
     named_family,
+    rehearsal_from,
     request_from,
     study_from,
     with_study_of_pick,
 )
+from launcher.settings.conditions import Conditions
 from launcher.settings.config_errors import READING_ERRORS, explain
 from launcher.settings.request import ClusterSpec, Request
 from sweeps.compute import ComputeSpec
@@ -103,6 +105,8 @@ def _job(config: DictConfig) -> Job:
         return functools.partial(attend, action, str(config.study.name), as_json=is_json(config))
     if action == "calibrate":
         return functools.partial(calibrate, *study_from(config), as_json=is_json(config))
+    if action == "rehearse":
+        return functools.partial(rehearse, *rehearsal_from(config))
     request = request_from(config)
     make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
     acts = {"plan": show_plan, "sweep": sweep, "finetune": finetune}
@@ -130,6 +134,13 @@ def sweep(request: Request) -> int:
     from launcher.drive.sweep import run_sweep
 
     return run_sweep(request, project_paths())
+
+
+def rehearse(requests: tuple[Request, ...], seeds: int, conditions: Conditions) -> int:
+    """Rehearses a study where the law is known; returns the exit code."""
+    from launcher.rehearse.rehearsing import run_rehearsals
+
+    return run_rehearsals(requests, seeds, conditions)
 
 
 def finetune(request: Request) -> int:

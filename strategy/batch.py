@@ -13,10 +13,12 @@ from sweeps.trial import Trial
 
 MOST_RUNS = 64
 """In a batch."""
+_RESERVE = 0.05
+"""Part of what may be used that is kept for steps that pre-emptions make be trained again."""
 
 
 def opening(state: State) -> Round:
-    """Returns what is run before anything is known: the cheapest cell at every rate, one of them twice for the noise."""
+    """Returns what is run before anything is known: the cheapest cell at every rate, one of them twice."""
     cells = np.flatnonzero(state.field.is_trainable)
     if not len(cells):
         return Round(trials=(), lines=("no cell is cheap enough to be trained",))
@@ -26,6 +28,12 @@ def opening(state: State) -> Round:
     affordable = int(min(state.left_core_hours / price, len(trials)))
     line = f"first {state.field.name(cell)}, the cheapest cell, at every learning rate and once more for the noise"
     return Round(trials=trials[:affordable], lines=(line,))
+
+
+def room_of(state: State, allowance_core_hours: float) -> float:
+    """Returns the price of the runs that may still be begun, given what all runs together may use [core-hours]."""
+    left = min((1.0 - _RESERVE) * allowance_core_hours - state.spent_core_hours, state.left_core_hours)
+    return max(0.0, left / state.overhead)
 
 
 def choose(

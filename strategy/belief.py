@@ -79,7 +79,7 @@ class Belief:
     def samples(self, count: int, rng: np.random.Generator) -> Floats:
         """Returns draws of the log loss of every (cell, rate) without a run's noise, (count, cells, rates).
 
-        Linear in theta but for the price of a wrong rate, whose square is kept: no draw can gain by not knowing the rate.
+        Linear in theta but for the price of a wrong rate, whose square is kept: nobody gains by not knowing the rate.
         """
         cells, _ = everywhere(self.field)
         thetas = rng.standard_normal((count, len(self.theta))) @ _root(self.covariance).T

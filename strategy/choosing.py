@@ -1,4 +1,4 @@
-"""From what was asked and what is recorded to what is trained next: a pure function, so the driver may die at any time."""
+"""From what was asked and what is recorded to what is trained next: a pure function, so the driver may die."""
 
 import math
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Next-best runs by what they teach per core-hour, batch by batch, until the question is answered well enough."""
 
-from strategy.batch import choose, opening, trials_at
+from strategy.batch import choose, opening, room_of, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within, expected_regret
@@ -34,14 +34,14 @@ def informed_round(state: State, spec: StrategySpec, question: Question, until: 
     if done is not None:
         return Round(trials=(), lines=(standing, done))
     share = SPEND_SHARE if spec.spend_share is None else spec.spend_share
-    room = min(share * state.field.grid_core_hours - state.spent_core_hours, state.left_core_hours)
+    room = room_of(state, share * state.field.grid_core_hours)
     batch = max(_BATCH_OF_GRID * state.field.grid_core_hours, _BATCH_OF_SPENT * state.spent_core_hours)
     least = BATCH_RUNS if spec.batch_runs is None else spec.batch_runs
     places = choose(state, belief, question, core_hours=min(batch, room), room=room, least_runs=least)
     buys = buys_line(state, question, belief)
     if not places:
-        left = f"{format_core_hours(max(room, 0.0))} core-hours are left of {100 * share:.0f} % of the grid"
-        return Round(trials=(), lines=(standing, buys, f"{left} or of the cap: no run fits in or tells more"))
+        rest = f"{format_core_hours(room)} core-hours are left of {100 * share:.0f} % of the grid"
+        return Round(trials=(), lines=(standing, buys, f"{rest} or of the cap: no run fits in or tells more"))
     return Round(
         trials=trials_at(state, places),
         lines=(standing, buys),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from strategy.batch import choose, opening, trials_at
+from strategy.batch import choose, opening, room_of, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within
@@ -20,7 +20,7 @@ _SHARE_POWER = 0.8
 """A rung of budget b may bring the spending to share x (b / highest rung) ** this: dear rungs get the most of it."""
 _PORTIONS = 3
 """Batches in which a rung's allowance is used, so that later ones know what earlier ones showed."""
-_USED = 0.95
+_USED = 0.9
 """A rung is over when so much of its allowance is used."""
 
 
@@ -46,7 +46,7 @@ def ladder_round(state: State, spec: StrategySpec, question: Question, until: St
     highest = rungs(state, RUNG_FACTOR if spec.rung_factor is None else spec.rung_factor)
     for rung in highest:
         allowance = share * state.field.grid_core_hours * (rung / highest[-1]) ** _SHARE_POWER
-        room = min(allowance - state.spent_core_hours, state.left_core_hours)
+        room = room_of(state, allowance)
         places = _optimum(state, belief, rung, room)
         head = f"rung {format_core_hours(rung)}: its predicted optimum {_named(state, places)}"
         if not places and state.spent_core_hours < _USED * allowance:

@@ -8,7 +8,7 @@ from strategy.evidence import Evidence
 from strategy.field import Field, Floats, Ints
 
 LAW = ("log_E", "log_A", "log_alpha", "log_B", "log_beta", "c0", "cN", "cD", "log_kappa")
-"""Parameters of one family's law. After those of all families, theta has a shift of the best rate for each cell [octaves]."""
+"""Parameters of one family's law. Behind those of all families, theta holds each cell's shift of the best rate [octaves]."""
 
 _SD = (1.0, 1.0, 0.5, 1.0, 0.5, 1.0, 0.15, 0.15, 1.0)
 """Wide: factors of e^1 for the three terms, e^0.5 for exponents, an octave for the optimum, a factor of e for how
@@ -18,7 +18,7 @@ _FLOOR_SHARE, _TERM_SHARE = 0.5, 0.2
 _ALPHA, _BETA = 0.4, 0.3
 """Between those of language models (0.34 and 0.28, arXiv:2203.15556) and of images."""
 _FALL = 0.15
-"""Octaves by which the best rate falls when size or data double: slowly and monotonically (arXiv:2310.16764, Fig. 3)."""
+"""Octaves by which the best rate falls when size or data double: slowly, monotonically (arXiv:2310.16764, Fig. 3)."""
 _SHIFT_SD, _SHIFT_DOUBLINGS = 0.5, 2.0
 """How far the best rate of a cell lies off its plane [octaves], and over how many doublings of size or data it keeps
 that shift: the published optima stay level for short runs and fall for long ones."""

@@ -81,6 +81,12 @@ class State:
             settled=settled,
         )
 
+    @property
+    def overhead(self) -> float:
+        """What runs have used over their price: more than 1 where pre-emptions make steps be trained again."""
+        price = float(self.field.core_hours[self.evidence.cell].sum())
+        return max(1.0, self.spent_core_hours / price) if price else 1.0
+
     def fresh(self, cell: int, rate: int, *, besides: Container[str] = ()) -> Trial | None:
         """Returns a trial of a cell and rate that nobody has trained: the study's seeds first, then the next numbers.
 

@@ -1,7 +1,7 @@
 """Two schedules of one study, cell by cell: whether the law of the one may stand for the law of the other.
 
-A run that cools down from a constant rate is another run than one on a cosine, and its losses follow a law of their own.
-So cells of both are compared where both were trained, each at its own best learning rate; losses of the two never
+A run that cools down from a constant rate is another run than one on a cosine, and its losses follow a law of their
+own. So cells of both are compared where both were trained, each at its own best learning rate; losses of the two never
 enter one fit.
 """
 
@@ -88,7 +88,7 @@ def compare_schedules(
 ) -> ScheduleComparison:
     """Returns what the cells say that both studies, alike but for the schedule, have runs of.
 
-    The slope is weighted least squares; its interval takes the larger of the known noise and the scatter about the line.
+    The slope is weighted least squares; its interval takes the larger of known noise and scatter about the line.
     """
     records = list(records)
     sides: list[tuple[Field, dict[int, tuple[float, float]]]] = []

@@ -10,6 +10,7 @@ from sweeps.errors import StudyError
 
 SHARDINGS = ("data", "fsdp")
 REMATS = ("none", "blocks")
+PACKINGS = ("auto", "separate", "scan", "vmap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,16 @@ class ComputeSpec:
     """Training time between checkpoints: a kill loses at most this much [s]."""
     disk_budget_gb: float | None = None
     """What checkpoints and milestones of one study and all final weights may take on disk [GB]; absent: no limit."""
+    packing: str = "auto"
+    """How trials that differ in learning rate or seed alone are trained on one device.
+
+    separate: one after the other. vmap: all do a step at once, on images that are drawn once a seed. scan: one after
+    the other within one dispatch. auto: what was measured to be fastest.
+    """
 
     def __post_init__(self) -> None:
-        for key, value, allowed in (("sharding", self.sharding, SHARDINGS), ("remat", self.remat, REMATS)):
+        for key, allowed in (("sharding", SHARDINGS), ("remat", REMATS), ("packing", PACKINGS)):
+            value = getattr(self, key)
             if value not in allowed:
                 raise StudyError(f"compute.{key} {value!r} is unknown; choose {' or '.join(allowed)}")
         if self.microbatches < 1 or self.checkpoint_every_s <= 0:

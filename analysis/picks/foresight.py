@@ -14,14 +14,10 @@ def foreseen(result: ScalingFit) -> tuple[Prediction, ...]:
     digest = short_hash(tuple(sorted(f"{p.model} {p.epochs} {p.peak_lr} {p.seed} {p.loss!r}" for p in points.points)))
     dearest = max((one.core_hours for one in points.points if one.core_hours), default=0.0)
     found = (_prediction(pick, cohort, digest, len(points.points), dearest, result.fit.level) for pick in result.picks)
-    return tuple(
-        one for one in found if one and (one.model, one.epochs, one.batch_images, one.peak_lr) not in trained
-    )
+    return tuple(one for one in found if one and (one.model, one.epochs, one.batch_images, one.peak_lr) not in trained)
 
 
-def _prediction(
-    pick: Pick, cohort: str, digest: str, runs: int, dearest: float, level: float
-) -> Prediction | None:
+def _prediction(pick: Pick, cohort: str, digest: str, runs: int, dearest: float, level: float) -> Prediction | None:
     known = (pick.predicted_loss, pick.low, pick.high, pick.epochs, pick.core_hours)
     if pick.refused or pick.model is None or pick.batch_images is None or pick.peak_lr is None or None in known:
         return None

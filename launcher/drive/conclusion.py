@@ -1,4 +1,4 @@
-"""What a strategy makes of the records at the end: its choice with what is known of it, or how two schedules compare."""
+"""What a strategy makes of the records at the end: its choice, or how two schedules compare."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

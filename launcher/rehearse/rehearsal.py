@@ -1,4 +1,4 @@
-"""One rehearsal: planner, strategy, reconcile loop, spend ledger and predictions, against a trainer with a known law."""
+"""One rehearsal: planner, strategy, reconcile loop and spend ledger against a trainer with a known law."""
 
 import dataclasses
 import math
@@ -13,9 +13,9 @@ from launcher.drive.reconcile import Surroundings, run
 from launcher.drive.rounds import Rounds
 from launcher.drive.spending import SpendLedger
 from launcher.drive.trunks import with_trunks
-from launcher.rehearse.conditions import Conditions
 from launcher.rehearse.simulated_backend import SimulatedBackend
 from launcher.rehearse.world import World
+from launcher.settings.conditions import Conditions
 from launcher.settings.request import Request
 from launcher.show.progress import SilentView
 from launcher.show.tally import Tally
@@ -67,10 +67,14 @@ class Rehearsed:
     predictions_trained: int
 
 
-def rehearse(
-    request: Request, seed: int, *, conditions: Conditions = Conditions(), deviations: float = 0.0
-) -> Rehearsed:
+def rehearse(request: Request, seed: int, *, conditions: Conditions, deviations: float = 0.0) -> Rehearsed:
     """Returns how the request's strategy fares in the world of a seed.
+
+    Args:
+        request: study, budget and strategy.
+        seed: of the world and of all that happens in it.
+        conditions: of the cluster.
+        deviations: how much of the reference fit's own residuals, shuffled, cells lie off the surface.
 
     Raises:
         StudyError: the strategy's settings cannot be.
@@ -117,7 +121,8 @@ def scaled_down(study: Study) -> Study:
     )
     hardware: Hardware = dataclasses.replace(study.hardware, throughputs=throughputs)
     data = dataclasses.replace(study.data, images_per_epoch=study.data.images_per_epoch // factor)
-    return dataclasses.replace(study, data=data, hardware=hardware)
+    schedule = dataclasses.replace(study.schedule, warmup_steps=study.schedule.warmup_steps // factor)
+    return dataclasses.replace(study, data=data, schedule=schedule, hardware=hardware)
 
 
 def _by_rounds(spec: StrategySpec) -> StrategySpec:

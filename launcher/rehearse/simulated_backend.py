@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task
-from launcher.rehearse.conditions import Conditions
 from launcher.rehearse.simulated_run import Attempt, Ending, SimulatedRun
 from launcher.rehearse.virtual_clock import VirtualClock
+from launcher.settings.conditions import Conditions
 from sweeps.record import RunRecord
 from sweeps.trial import Trial
 

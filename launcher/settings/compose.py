@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher.settings import schema
 from launcher.settings.calibrations import with_calibrations
+from launcher.settings.conditions import Conditions
 from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
 from launcher.settings.pick_file import picked, read_pick_file
 from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
 from strategy.spec import SETTINGS, STRATEGIES, StrategySpec
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
-from sweeps.compute import REMATS, SHARDINGS, ComputeSpec
+from sweeps.compute import PACKINGS, REMATS, SHARDINGS, ComputeSpec
 from sweeps.errors import StudyError
 from sweeps.finetuning import FinetuneSpec
 from sweeps.grid import Grid
@@ -31,11 +32,12 @@ from tracking.paths import project_paths
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "config"
+DEFAULT_REHEARSALS = 10
 SCALE_FAMILY = "scale"
 """The folder of conf/model that holds scale models instead of architectures at full size."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "action": ("plan", "sweep", "finetune", "calibrate", "models", "status", "watch", "stop", "retry"),
+    "action": ("plan", "sweep", "rehearse", "finetune", "calibrate", "models", "status", "watch", "stop", "retry"),
     "format": ("table", "json"),
     "strategy.name": STRATEGIES,
     "trainer.name": ("jax", "command"),
@@ -48,6 +50,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "finetune.recipe.optimiser": ("sgd_agc", "adamw"),
     "compute.sharding": SHARDINGS,
     "compute.remat": REMATS,
+    "compute.packing": PACKINGS,
 }
 
 POSITIVE = (
@@ -56,7 +59,7 @@ POSITIVE = (
 )
 """Settings of clusters with which nothing runs when they are zero."""
 
-FREE_TEXT = ("pick", "trainer.command", "tracking.uri", "until")
+FREE_TEXT = ("pick", "trainer.command", "tracking.uri", "until", "budgets")
 """Settings whose values are a person's own text."""
 
 NAMED_BY_PICKS = ("model", "epochs", "batch_images", "peak_lr")
@@ -178,6 +181,39 @@ def request_from(config: DictConfig) -> Request:
     )
 
 
+def rehearsal_from(config: DictConfig) -> tuple[tuple[Request, ...], int, Conditions]:
+    """Returns a request for each of the budgets of a rehearsal, how many seeds each is rehearsed with, and where.
+
+    There `seeds` counts rehearsals: the study keeps its own seeds. Hydra must still be active.
+    """
+    action_of(config)
+    if (config.budget is None) == (config.budgets is None):
+        raise StudyError(
+            "a rehearsal takes BUDGET, or several BUDGETS (try: make rehearse STUDY=jft BUDGETS=3k,10k,30k,60k,110k)"
+        )
+    if config.strategy.name == "asha":
+        raise StudyError("strategy=asha stops runs within Ray Tune, which no rehearsal has; choose another strategy")
+    seeds = DEFAULT_REHEARSALS if config.seeds is None else config.seeds
+    if seeds < 1:
+        raise StudyError(f"seeds={seeds} rehearses nothing; give how many rehearsals, 1 or more (try: SEEDS=20)")
+    words = [config.budget] if config.budgets is None else [word for word in str(config.budgets).split(",") if word]
+    config = OmegaConf.merge(config, {"seeds": None, "budgets": None})
+    requests = tuple(request_from(OmegaConf.merge(config, {"budget": word.strip()})) for word in words)
+    return requests, seeds, _conditions(config)
+
+
+def _conditions(config: DictConfig) -> Conditions:
+    spec = _noun(Conditions, config.rehearse)
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        least = 1 if field.name in ("slots", "cores_per_run") else 0
+        is_chance = field.name in ("graceful_share", "failures_per_run", "out_of_memory_per_model")
+        if not value >= least or (is_chance and value > 1) or (field.name == "checkpoint_every_h" and value == 0):
+            allowed = "between 0 and 1" if is_chance else "1 or more" if least else "0 or more, checkpoints above 0"
+            raise StudyError(f"rehearse.{field.name}={value} cannot be; it must be {allowed}")
+    return spec
+
+
 def study_from(config: DictConfig) -> tuple[Study, ComputeSpec, ClusterSpec]:
     """Returns what is asked for without a budget; Hydra must still be active."""
     action_of(config)
@@ -210,8 +246,8 @@ def _strategy(config: DictConfig) -> StrategySpec:
         raise StudyError(f"strategy.{key} belongs to strategy={owner}, not to {spec.name}; leave it out")
     if config.until is not None and spec.name not in ("informed", "ladder"):
         raise StudyError(
-            f"until={config.until!r} stops a strategy that asks round by round what is worth training; strategy={spec.name} "
-            "does not (try: STRATEGY=informed, or STRATEGY=ladder)"
+            f"until={config.until!r} stops a strategy that asks round by round what is worth training, which "
+            f"strategy={spec.name} does not (try: STRATEGY=informed, or STRATEGY=ladder)"
         )
     if config.pick is not None and spec.name not in ("grid", "asha"):
         raise StudyError(f"strategy={spec.name} chooses cells, but a pick file names its own; leave one of them out")

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from launcher.settings.conditions import Conditions
 from launcher.settings.request import CLUSTERS, TrainerSpec
 from strategy.spec import StrategySpec
 from sweeps.compute import ComputeSpec
@@ -61,6 +62,7 @@ MODEL_CONFIGS = {
 TrainerConfig = config_class(TrainerSpec)
 ComputeConfig = config_class(ComputeSpec)
 FinetuneConfig = config_class(FinetuneSpec)
+RehearseConfig = config_class(Conditions)
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
 StrategyConfig = config_class(StrategySpec)
@@ -87,6 +89,7 @@ def _root_config(model: type[Any]) -> type[Any]:
         ("action", str, "plan"),
         ("pick", str | None, None),
         ("budget", str | None, None),
+        ("budgets", str | None, None),
         ("spend", str | None, None),
         ("until", str | None, None),
         ("format", str, "table"),
@@ -104,6 +107,7 @@ def _root_config(model: type[Any]) -> type[Any]:
         ("trainer", TrainerConfig, TrainerConfig),
         ("compute", ComputeConfig, ComputeConfig),
         ("finetune", FinetuneConfig, FinetuneConfig),
+        ("rehearse", RehearseConfig, RehearseConfig),
         ("tracking", TrackingConfig, TrackingConfig),
         ("cluster", Any, MISSING),  # one of CLUSTER_CONFIGS, which its file in conf/cluster names
     ]

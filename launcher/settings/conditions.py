@@ -15,7 +15,7 @@ class Conditions:
     """Mean wait of a job in the queue, exponentially distributed [h]."""
     start_up_h: float = 0.1
     """From the start of a job to its first step: loading, compiling [h]."""
-    preemptions_per_h: float = 0.01
+    preemptions_per_h: float = 0.003
     """Of a run, per hour of its time."""
     graceful_share: float = 0.5
     """Of pre-emptions, those that let the run save its state first."""
