@@ -8,7 +8,8 @@ from strategy.evidence import Evidence
 from strategy.field import Field, Floats, Ints
 
 LAW = ("log_E", "log_A", "log_alpha", "log_B", "log_beta", "c0", "cN", "cD", "log_kappa")
-"""Parameters of one family's law. Behind those of all families, theta holds each cell's shift of the best rate [octaves]."""
+"""Parameters of one family's law. Behind those of all families, theta holds a shift of each cell's best rate
+[octaves]."""
 
 _SD = (1.0, 1.0, 0.5, 1.0, 0.5, 1.0, 0.15, 0.15, 1.0)
 """Wide: factors of e^1 for the three terms, e^0.5 for exponents, an octave for the optimum, a factor of e for how

@@ -2,6 +2,7 @@
 
 import bisect
 import functools
+import itertools
 import math
 
 POINTS_PER_DOUBLING = 2
@@ -24,3 +25,19 @@ def next_report(step: int, steps: int) -> int:
     points = curve_steps(steps)
     place = bisect.bisect_right(points, step)
     return points[place] if place < len(points) else steps
+
+
+def unreported(last: int | None, *, front: int, steps: int) -> int:
+    """Returns how many steps an attempt may have trained after its last report, having died without a word.
+
+    Args:
+        last: the step of that report; None where it made none: then it began at a state that was saved before the first
+            report beyond `front`, and came no farther than one interval between reports.
+        front: the furthest step that earlier attempts have told of.
+        steps: of the whole run.
+    """
+    if last is not None:
+        return next_report(last, steps) - last
+    points = (0, *curve_steps(steps))
+    beyond = next_report(front, steps)
+    return max(upper - lower for lower, upper in itertools.pairwise(points) if upper <= beyond)

@@ -266,11 +266,11 @@ def packs_of(trials: Iterable[Trial], study: Study) -> tuple[Pack, ...]:
 def core_hours_spent(record: RunRecord) -> float:
     """Returns what a run has used [core-hours]: its price times the part of its steps that was done, repeats included.
 
-    Steps taken over from a shorter run were paid for there. A run whose progress is unknown counts in full, and one that
-    died after a report as far as the next, so that a cap holds in any case.
+    Steps taken over from a shorter run were paid for there. A run whose progress is unknown counts in full, and one
+    that died after a report as far as the next, so that a cap holds in any case.
     """
-    own = record.steps_used + record.repeated_steps - record.shared_steps
-    return record.cost.core_hours * own / record.trial.steps
+    own = record.repeated_steps + record.unseen_steps - record.shared_steps
+    return _behind(record) + record.cost.core_hours * own / record.trial.steps
 
 
 def _behind(record: RunRecord) -> float:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from sweeps.canonical import SILENT_AT_DEFAULT
 from sweeps.certificate import Certificate, fault
 from sweeps.cost import Cost
-from sweeps.curve import next_report
 from sweeps.trial import Trial
 
 MAX_ATTEMPTS = 3
@@ -135,6 +134,10 @@ class RunRecord:
     """Whether somebody has marked it as tainted in MLflow."""
     repeated_steps: int = 0
     """Steps that were trained more than once, since an attempt died after its last checkpoint: paid for again."""
+    unseen_steps: int = 0
+    """Steps that attempts may have trained after their last report, having died without a word."""
+    attempt_step: int | None = None
+    """The step of the last attempt's last report; missing where it made none, or the source does not tell."""
     is_forgiven: bool = False
     """Whether somebody has asked for another attempt after it ran out of memory."""
 
@@ -172,7 +175,10 @@ class RunRecord:
     @property
     def steps_done(self) -> int | None:
         """Steps that were trained, as far as was reported, and none of them twice; missing where nothing is known."""
-        known = [point.step for point in self.curve[-1:]] + ([self.outcome.steps] if self.outcome else [])
+        known = [point.step for point in self.curve[-1:]]
+        # What an attempt had done that failed, a later one does again.
+        if self.outcome and (self.status is self.outcome.status or self.outcome.status is not Status.FAILED):
+            known.append(self.outcome.steps)
         return min(self.trial.steps, max(known)) if known else None
 
     @property
@@ -180,18 +186,6 @@ class RunRecord:
         """Steps among those done that a shorter run has paid for; where sources differ, the fewest."""
         known = [point.shared_steps for point in self.curve[-1:]]
         return min(known + ([self.outcome.shared_steps] if self.outcome else []), default=0)
-
-    @property
-    def steps_used(self) -> int:
-        """Steps that may have been trained, none of them twice: as far as the next report, where an attempt fell silent.
-
-        All of them where nothing is known, so that a cap holds in any case.
-        """
-        done, steps = self.steps_done, self.trial.steps
-        if done is None:
-            return steps
-        is_silent = self.status is Status.KILLED and self.outcome is None
-        return next_report(done, steps) if is_silent else done
 
     @property
     def val_loss(self) -> float | None:

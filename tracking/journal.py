@@ -18,7 +18,7 @@ from typing import Any
 
 from sweeps.canonical import to_jsonable
 from sweeps.cost import Cost
-from sweeps.curve import next_report
+from sweeps.curve import unreported
 from sweeps.record import Outcome, Progress, RunRecord, Status
 from sweeps.trial import Trial
 from tracking.attempt_file import Attempt, attempt_files, file_name, is_written, lock, read_attempt
@@ -176,7 +176,7 @@ def read_journals(paths: ProjectPaths, study: str, *, curves: bool = True) -> li
         attempts = [attempt for attempt in read if attempt is not None]
         if attempts:
             record = fold(attempts)
-            records.append(record if curves else dataclasses.replace(record, curve=()))
+            records.append(record if curves else dataclasses.replace(record, curve=(), attempt_step=None))
     return sorted(records, key=lambda record: record.started_unix_s)
 
 
@@ -213,7 +213,9 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
         device=last.device,
         started_unix_s=first.started_unix_s,
         ended_unix_s=last.ended_unix_s,
-        repeated_steps=repeated_steps([one.points for one in told], reached_steps=[_reached(one) for one in told]),
+        repeated_steps=repeated_steps([attempt.points for attempt in told]),
+        unseen_steps=unseen_steps(told),
+        attempt_step=last.points[-1].step if last.points else None,
     )
 
 
@@ -227,27 +229,28 @@ def _status(last: Attempt) -> Status:
     return Status.RUNNING if last.is_written else Status.KILLED
 
 
-def _reached(attempt: Attempt) -> int:
-    """Returns how far an attempt may have come: one that died without a word, as far as its next report."""
-    if attempt.outcome is not None:
-        return attempt.outcome.steps
-    return next_report(attempt.points[-1].step if attempt.points else 0, attempt.trial.steps)
+def unseen_steps(attempts: Sequence[Attempt]) -> int:
+    """Returns how many steps attempts may have trained after their last report that died, with a word or without."""
+    front, unseen = 0, 0
+    for attempt in attempts:
+        last = attempt.points[-1].step if attempt.points else None
+        fell = attempt.outcome is not None and attempt.outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY)
+        if fell or (attempt.outcome is None and not attempt.is_written):
+            unseen += unreported(last, front=front, steps=attempt.trial.steps)
+        front = max(front, last or 0, attempt.outcome.steps if attempt.outcome else 0)
+    return unseen
 
 
-def repeated_steps(curves: Sequence[Sequence[Progress]], *, reached_steps: Sequence[int] = ()) -> int:
-    """Returns how many steps later attempts trained again.
+def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:
+    """Returns how many steps later attempts trained again, as far as points were reported.
 
     Where an attempt began is not journalled: it is taken to be the last point before its own first one, at the latest.
     Steps taken over from a shorter run are never repeated; an attempt that took over others than the one before it has
     nothing left of that.
-
-    Args:
-        curves: of the attempts, in order.
-        reached_steps: how far each may have come; by default its last point.
     """
     reached, repeated, shared = 0, 0, 0
     steps: list[int] = []
-    for attempt, curve in enumerate(curves):
+    for curve in curves:
         if not curve:
             continue
         began = max((step for step in steps if step < curve[0].step), default=0)
@@ -256,7 +259,7 @@ def repeated_steps(curves: Sequence[Sequence[Progress]], *, reached_steps: Seque
         repeated += max(0, reached - max(began, shared))
         shared = curve[0].shared_steps
         steps = [step for step in steps if step < curve[0].step] + [point.step for point in curve]
-        reached = max(steps[-1], reached_steps[attempt]) if reached_steps else steps[-1]
+        reached = steps[-1]
     return repeated
 
 

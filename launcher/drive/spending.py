@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
-from sweeps.curve import next_report
+from sweeps.curve import unreported
 from sweeps.record import RunRecord, Status
 
 
 class SpendLedger:
     """What a study has used and what is promised to trials that are queued or run; together never above the cap.
 
-    Used is the price of the steps that were trained, repeats included; an attempt that died without a word counts as far
-    as its next report, for it may have come there. A trial that was
+    Used is the price of the steps that were trained, repeats included; an attempt that died without a word counts as
+    far as its next report, for it may have come there. A trial that was
     interrupted without saving is promised its full price again, since nobody knows yet where it will resume. Steps that
     a task takes over from a shorter run are neither promised nor used: it is not trained where it finds fewer.
     """
@@ -33,14 +33,17 @@ class SpendLedger:
         self._first_step: dict[str, int] = {}
         self._last_step: dict[str, int] = {}
         """Steps of the attempt at hand, without those taken over, at its start and now."""
-        self._shared_steps: dict[str, int] = {}
-        """Those that it took over."""
+        self._told_step: dict[str, int | None] = {}
+        """The last report of the attempt at hand; None before its first."""
+        self._front_step: dict[str, int] = {}
+        """The furthest step that a trial is known to have come to."""
         for record in records:
             self.spent_core_hours += used_core_hours(record)
-            has_saved = record.status in (Status.KILLED, Status.STOPPED) and record.outcome is not None
-            if has_saved or record.status is Status.RUNNING:
-                # It saved when it was asked to stop, or is further by now.
-                saved = record.outcome.steps if has_saved and record.outcome else record.steps_done or 0
+            self._advance(record.trial.id, record.steps_done or 0)
+            if record.status is Status.RUNNING:
+                self._told_step[record.trial.id] = record.attempt_step
+            saved = _saved_step(record)
+            if saved is not None:
                 self._save(record.trial.id, saved, record.shared_steps)
 
     @property
@@ -72,10 +75,12 @@ class SpendLedger:
         match event:
             case Started():
                 self._first_step[trial_id] = self._last_step[trial_id] = self._paid_steps.get(trial_id, 0)
-                self._shared_steps[trial_id] = task.shared_steps
+                self._told_step[trial_id] = None
+                self._advance(trial_id, task.shared_steps)
             case Moved():
                 self._last_step[trial_id] = event.progress.step - event.progress.shared_steps
-                self._shared_steps[trial_id] = event.progress.shared_steps
+                self._told_step[trial_id] = event.progress.step
+                self._advance(trial_id, event.progress.step)
             case Ended():
                 if event.outcome.status in (Status.FINISHED, Status.DIVERGED, Status.STOPPED):
                     self._last_step[trial_id] = event.outcome.steps - event.outcome.shared_steps
@@ -87,6 +92,7 @@ class SpendLedger:
                 if event.saved_step:
                     saved = event.saved_step - event.shared_steps
                     self._last_step[trial_id] = max(saved, self._last_step.get(trial_id, 0))
+                    self._advance(trial_id, event.saved_step)
                 else:
                     self._count_unseen(task)
                 self._settle(task)
@@ -95,6 +101,7 @@ class SpendLedger:
                     self._save(trial_id, event.saved_step, event.shared_steps)
             case Paused():
                 reached = max(event.saved_step, self._last_step.get(trial_id, 0) + event.shared_steps)
+                self._advance(trial_id, reached)
                 self._last_step[trial_id] = reached - event.shared_steps
                 self._settle(task)
                 self._save(trial_id, reached, event.shared_steps)
@@ -117,24 +124,44 @@ class SpendLedger:
         self._paid_steps.pop(trial_id, None)
 
     def _count_unseen(self, task: Task) -> None:
-        """Counts what an attempt may have trained after its last report: as far as the next."""
+        """Counts what an attempt may have trained after its last report."""
         trial_id = task.trial.id
-        if trial_id in self._first_step:
-            shared = self._shared_steps.get(trial_id, 0)
-            reached = self._last_step.get(trial_id, 0) + shared
-            self._last_step[trial_id] = next_report(reached, task.trial.steps) - shared
+        if trial_id in self._told_step:
+            told, front = self._told_step.pop(trial_id), self._front_step.get(trial_id, 0)
+            unseen = unreported(told, front=front, steps=task.trial.steps)
+            began = self._paid_steps.get(trial_id, 0)
+            self._last_step[trial_id] = self._last_step.get(trial_id, began) + unseen
+
+    def _advance(self, trial_id: str, step: int) -> None:
+        self._front_step[trial_id] = max(step, self._front_step.get(trial_id, 0))
 
     def _settle(self, task: Task) -> None:
         trial_id = task.trial.id
-        if self._reserved.pop(trial_id, None) is None:
+        reserved = self._reserved.pop(trial_id, None)
+        if reserved is None:
             return
         began = self._first_step.pop(trial_id, self._paid_steps.get(trial_id, 0))
         steps = self._last_step.pop(trial_id, began) - began
-        self.spent_core_hours += task.cost.core_hours * min(1.0, max(0, steps) / task.trial.steps)
+        # What may have been trained unseen is counted with caution, but never beyond the end of the trial.
+        self.spent_core_hours += min(reserved, task.cost.core_hours * max(0, steps) / task.trial.steps)
 
     def _owed(self, task: Task) -> float:
         begins = max(self._saved_steps.get(task.trial.id, 0), task.shared_steps)
         return task.cost.core_hours * (1.0 - min(1.0, begins / task.trial.steps))
+
+
+def _saved_step(record: RunRecord) -> int | None:
+    """Returns the step behind which a trial is not trained again; None where that is not known.
+
+    It saved when it was asked to stop; one that runs is at its last report or further. What an attempt before that has
+    reported and not saved is done again.
+    """
+    outcome = record.outcome
+    saved = outcome.steps if outcome is not None and outcome.status in (Status.KILLED, Status.STOPPED) else None
+    if record.status is not Status.RUNNING:
+        return saved if record.status in (Status.KILLED, Status.STOPPED) else None
+    own = record.steps_done if record.attempts == 1 else record.attempt_step
+    return max(own or 0, saved or 0, record.shared_steps)
 
 
 def used_core_hours(record: RunRecord) -> float:
@@ -142,8 +169,5 @@ def used_core_hours(record: RunRecord) -> float:
 
     Of one that died after a report as far as the next, for it may have come there.
     """
-    done = 0 if record.steps_done is None and record.outcome is None else record.steps_used
-    if record.status is Status.KILLED and record.steps_done is None:
-        done = next_report(0, record.trial.steps)
-    steps = done - record.shared_steps + record.repeated_steps
+    steps = (record.steps_done or 0) - record.shared_steps + record.repeated_steps + record.unseen_steps
     return record.cost.core_hours * max(0, steps) / record.trial.steps

@@ -103,8 +103,8 @@ def _legend(found: Sequence[Rehearsed], conditions: Conditions) -> Iterator[str]
     yield "largest: likewise of the largest model that fits, as long as fits, at the cheapest cell's best rate"
     yield "loss off, held: predicted best loss against the true one, and how often its 90 % interval held it"
     yield (
-        f"days: on {conditions.slots} slots of {conditions.cores_per_run} cores, {conditions.queue_wait_h:g} h in the queue, "
-        f"{conditions.preemptions_per_h:g} pre-emptions an hour (settings rehearse.*)"
+        f"days: on {conditions.slots} slots of {conditions.cores_per_run} cores, {conditions.queue_wait_h:g} h in the "
+        f"queue, {conditions.preemptions_per_h:g} pre-emptions an hour (settings rehearse.*)"
     )
     example = found[-1]
     yield f"for example world {example.seed} at {format_core_hours(example.budget_core_hours)}: {example.choice}"

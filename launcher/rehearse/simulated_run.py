@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from launcher.contract.backend import Task
 from sweeps.certificate import Certificate, faultless
-from sweeps.curve import curve_steps, next_report
+from sweeps.curve import curve_steps, unreported
 from sweeps.record import Outcome, Progress, RunRecord, Status
 from tracking.journal import join_curves, repeated_steps
 
 _LAST_POINTS = 4
-"""Reports of an attempt that are told of, the last ones: earlier ones lie close together."""
+"""Reports of an attempt that are told of besides its first, which shows where it began: the others lie close."""
 _DIVERGES_AFTER = 0.3
 """Part of its steps after which a run diverges."""
 
@@ -71,7 +71,7 @@ class Attempt:
         told = [step for step in curve_steps(trial.steps) if self.first_step < step <= self.last_step]
         if self.is_complete and self.diverges:
             told = [step for step in told if step < self.last_step]
-        for step in told[-_LAST_POINTS:]:
+        for step in (*told[:1], *told[1:][-_LAST_POINTS:]):
             yield (
                 self._at_s(step),
                 Progress(
@@ -88,7 +88,10 @@ class Attempt:
         """Returns how the attempt ended; None where the cluster cut it short."""
         trial, shared = self.task.trial, self.task.shared_steps
         status = Status.FINISHED if losses is not None else Status.DIVERGED
+        steps = self.last_step
         if not self.is_complete:
+            told = [progress.step for _, progress in self.points()]
+            steps = told[-1] if told else 0  # all that a trainer that raised has said
             ended = {Ending.FAILED: Status.FAILED, Ending.OUT_OF_MEMORY: Status.OUT_OF_MEMORY}
             if self.ending not in ended:
                 return None
@@ -99,13 +102,13 @@ class Attempt:
         is_finished = status is Status.FINISHED and losses is not None
         return Outcome(
             status=status,
-            steps=self.last_step,
+            steps=steps,
             val_loss=losses[0] if is_finished and losses else None,
             selection_loss=losses[1] if is_finished and losses else None,
             train_loss=losses[0] if is_finished and losses else None,
-            wall_s=3600.0 * self.hours * self.last_step / trial.steps,
+            wall_s=3600.0 * self.hours * steps / trial.steps,
             compile_s=0.0,
-            error="simulated failure" if status is Status.FAILED else None,
+            error=f"simulated failure of {trial.name} at step {self.last_step}" if status is Status.FAILED else None,
             certificate=certificate,
             shared_steps=shared,
         )
@@ -146,49 +149,57 @@ class SimulatedRun:
     """Really trained by attempts that ended, repeats and unreported ones included."""
     curves: list[list[Progress]] = field(default_factory=list[list[Progress]])
     """What each attempt has reported."""
-    reached: list[int] = field(default_factory=list[int])
-    """How far each attempt may have come, as far as its journal tells."""
+    front_step: int = 0
+    """The furthest step that an attempt has told of."""
+    unseen_steps: int = 0
+    """What attempts may have trained that died without a word, as the journals tell."""
     outcome: Outcome | None = None
+    """Of the last attempt that had one."""
+    last_status: Status = Status.KILLED
+    """How the last attempt ended."""
     began_s: float = 0.0
     ended_s: float | None = None
 
     def start(self, attempt: Attempt) -> None:
         """Begins an attempt."""
         self.began_s = self.began_s if self.curves else attempt.began_s
-        self.attempt, self.outcome, self.ended_s = attempt, None, None
+        self.attempt, self.ended_s = attempt, None
         self.curves.append([])
-        self.reached.append(next_report(attempt.first_step, self.task.trial.steps))
 
     def report(self, progress: Progress) -> None:
         """Keeps a point of the attempt that runs."""
         self.curves[-1].append(progress)
-        self.reached[-1] = next_report(progress.step, self.task.trial.steps)
+        self.front_step = max(self.front_step, progress.step)
 
     def end(self, outcome: Outcome, at_s: float) -> None:
         """Ends the attempt with an outcome."""
-        self.reached[-1] = outcome.steps
-        self.outcome = outcome
+        self.front_step = max(self.front_step, outcome.steps)
+        self.outcome, self.last_status = outcome, outcome.status
+        if outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY):
+            self._count_unseen()
         self._leave(at_s)
 
     def pause(self, at_s: float) -> None:
         """Ends the attempt with its state saved."""
         assert self.attempt is not None
         self.saved_step = self.attempt.last_step
-        self.outcome = self.attempt.cut_short()
-        self.reached[-1] = self.saved_step
+        self.outcome, self.last_status = self.attempt.cut_short(), Status.KILLED
+        self.front_step = max(self.front_step, self.saved_step)
         self._leave(at_s)
 
     def lose(self, checkpoint_every_h: float, at_s: float) -> None:
         """Ends the attempt without a word: the next begins at its last checkpoint."""
         assert self.attempt is not None
+        self.last_status = Status.KILLED
         self.saved_step = max(self.saved_step, self.attempt.last_checkpoint(checkpoint_every_h))
+        self._count_unseen()
         self._leave(at_s)
 
     def record(self) -> RunRecord | None:
         """Returns what the journals say; None before the first attempt."""
         if not self.curves:
             return None
-        status = Status.RUNNING if self.attempt else self.outcome.status if self.outcome else Status.KILLED
+        status = Status.RUNNING if self.attempt else self.last_status
         return RunRecord(
             trial=self.task.trial,
             cost=self.task.cost,
@@ -201,13 +212,19 @@ class SimulatedRun:
             device="simulated",
             started_unix_s=self.began_s,
             ended_unix_s=self.ended_s,
-            repeated_steps=repeated_steps(self.curves, reached_steps=self.reached),
+            repeated_steps=repeated_steps(self.curves),
+            unseen_steps=self.unseen_steps,
+            attempt_step=self.curves[-1][-1].step if self.curves[-1] else None,
         )
 
     @property
     def trained_core_hours(self) -> float:
         """The price of what attempts that ended have really trained."""
         return self.task.cost.core_hours * self.trained_steps / self.task.trial.steps
+
+    def _count_unseen(self) -> None:
+        last = self.curves[-1][-1].step if self.curves[-1] else None
+        self.unseen_steps += unreported(last, front=self.front_step, steps=self.task.trial.steps)
 
     def _leave(self, at_s: float) -> None:
         assert self.attempt is not None

@@ -135,12 +135,12 @@ def test_only_settled_runs_leave_the_plan(
 
 @pytest.mark.parametrize(
     ("steps", "curve_step", "part"),
-    [(16, None, 0.5), (None, 8, 11 / 32), (8, 16, 0.5), (None, None, 1.0), (99, None, 1.0)],
+    [(16, None, 0.5), (None, 8, 0.25), (8, 16, 0.5), (None, None, 1.0), (99, None, 1.0)],
 )
 def test_core_hours_spent(
     make_study: StudyMaker, make_record: RecordMaker, steps: int | None, curve_step: int | None, part: float
 ) -> None:
-    """A run has used its price by its steps: the outcome's, or as far as the report after its last, or all of it."""
+    """A run has used its price by its steps: the outcome's or the curve's, all of it where neither is known."""
     trial = Grid(study=make_study(epochs=(1.024,))).trial(0)
     assert trial.steps == 32
     record = make_record(trial, Status.KILLED, steps=steps, curve_step=curve_step)

@@ -86,7 +86,7 @@ def test_what_is_written_is_read(paths: ProjectPaths, made: Any, study: str) -> 
     assert (record.attempts, record.code_version, record.device, record.tainted) == (1, "abc123", "cpu", False)
     assert record.ended_unix_s is not None
     assert 1.7e9 < record.started_unix_s <= record.ended_unix_s
-    assert read_journals(paths, study, curves=False) == [dataclasses.replace(record, curve=())]
+    assert read_journals(paths, study, curves=False) == [dataclasses.replace(record, curve=(), attempt_step=None)]
 
 
 def test_no_journals_are_no_records(paths: ProjectPaths, made: Any) -> None:
