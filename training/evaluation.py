@@ -38,12 +38,16 @@ def evaluation_batch(mesh: Mesh) -> int:
     return -(-EVALUATION_BATCH_IMAGES // mesh.size) * mesh.size
 
 
+def batches_of(data: DataSpec, part: int) -> np.int32:
+    """Returns the batches of a held-out set of a drawn source."""
+    images = data.held_out_images if part == HELD_OUT else data.selection_images
+    return np.int32(images // EVALUATION_BATCH_IMAGES)
+
+
 def _sums(programs: Programs, source: AnySource, state: TrainState, data: DataSpec, part: int) -> Iterator[HeldOut]:
     mesh = programs.mesh
     if not isinstance(source, FedSource):
-        images = data.held_out_images if part == HELD_OUT else data.selection_images
-        batches = np.int32(images // EVALUATION_BATCH_IMAGES)
-        yield programs.evaluate(state.evaluated, placed_arrays(source, mesh), np.uint32(part), batches)
+        yield programs.evaluate(state.evaluated, placed_arrays(source, mesh), np.uint32(part), batches_of(data, part))
         return
     batch_images = evaluation_batch(mesh)
     batches = source.stream.held_out(

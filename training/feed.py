@@ -41,12 +41,16 @@ class Seen:
     corrupt_images: int = 0
 
 
-class Feed(Protocol):
-    """One trial's images, from the step it is at."""
+class Dispatches(Protocol):
+    """Images in the order in which they are trained on."""
 
     def dispatches(self, step: int, count: int) -> Iterator[Dispatch]:
         """Yields what makes the next `count` steps, which begin at `step`, and counts their samples in the tally."""
         ...
+
+
+class Feed(Dispatches, Protocol):
+    """One trial's images, from the step it is at."""
 
     def seen(self) -> Seen:
         """Returns what all processes have seen so far; all of them must ask."""

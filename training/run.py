@@ -62,7 +62,7 @@ class Run:
             programs: of its model size.
             folders: where it reads and writes.
             compute: how it is spread over the devices, and how often it is saved.
-            compile_s: what its programs took this attempt to compile [s].
+            compile_s: what its programs took to compile in this attempt [s].
         """
         self.trial, self.programs, self.compute, self.compile_s = trial, programs, compute, compile_s
         self.source = open_source(trial.data, folders.data_dir)
@@ -167,6 +167,11 @@ class Run:
             self._save()
         self._heartbeat.beat(self.watch.clock)
         return None
+
+    def bill_compilation(self, seconds: float) -> None:
+        """Counts so much more of compilation."""
+        self.compile_s += seconds
+        self.watch.add("compile_s", seconds)
 
     def close(self) -> None:
         """Waits until what was begun to be written is on disk."""

@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from training.feed import Feed
+from training.feed import Dispatches
 from training.step import Horizon, TrainState
 
 
 def take_steps(
-    advance: Any, state: TrainState, feed: Feed, horizon: Horizon, *, first: int, count: int
+    advance: Any, state: TrainState, feed: Dispatches, horizon: Horizon, *, first: int, count: int
 ) -> tuple[TrainState, float]:
     """Returns the state after `count` steps from step `first` on, still being computed, and the wait for images.
 
