@@ -5,6 +5,9 @@ import functools
 import itertools
 import math
 
+from sweeps.trial import Trial
+from sweeps.trunk import latest_start
+
 POINTS_PER_DOUBLING = 2
 """Points of a curve per doubling of steps."""
 
@@ -27,17 +30,18 @@ def next_report(step: int, steps: int) -> int:
     return points[place] if place < len(points) else steps
 
 
-def unreported(last: int | None, *, front: int, steps: int) -> int:
+def unreported(trial: Trial, last: int | None, *, front: int) -> int:
     """Returns how many steps an attempt may have trained after its last report, having died without a word.
 
     Args:
+        trial: what it trained.
         last: the step of that report; None where it made none: then it began at a state that was saved before the first
-            report beyond `front`, and came no farther than one interval between reports.
+            report beyond `front`, or by a shorter run, and came no farther than one interval between reports.
         front: the furthest step that earlier attempts have told of.
-        steps: of the whole run.
     """
+    steps = trial.steps
     if last is not None:
         return next_report(last, steps) - last
     points = (0, *curve_steps(steps))
-    beyond = next_report(front, steps)
+    beyond = next_report(max(front, latest_start(trial)), steps)
     return max(upper - lower for lower, upper in itertools.pairwise(points) if upper <= beyond)

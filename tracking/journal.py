@@ -236,7 +236,7 @@ def unseen_steps(attempts: Sequence[Attempt]) -> int:
         last = attempt.points[-1].step if attempt.points else None
         fell = attempt.outcome is not None and attempt.outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY)
         if fell or (attempt.outcome is None and not attempt.is_written):
-            unseen += unreported(last, front=front, steps=attempt.trial.steps)
+            unseen += unreported(attempt.trial, last, front=front)
         front = max(front, last or 0, attempt.outcome.steps if attempt.outcome else 0)
     return unseen
 

@@ -136,7 +136,7 @@ class _Loop:
         underway = {task.trial.id: task for task in self._backend.underway()}
         self._around.ledger.reserve(tuple(underway.values()), is_underway=True)
         for trial_id, task in underway.items():
-            self._tasks.setdefault(trial_id, task)
+            self._tasks[trial_id] = task  # what runs is what is paid for
         for pack in self._packs:
             # What runs already waits for nothing any more.
             self._submit([replace(task, after=None) if task.trial.id in underway else task for task in pack])

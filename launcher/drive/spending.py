@@ -128,7 +128,7 @@ class SpendLedger:
         trial_id = task.trial.id
         if trial_id in self._told_step:
             told, front = self._told_step.pop(trial_id), self._front_step.get(trial_id, 0)
-            unseen = unreported(told, front=front, steps=task.trial.steps)
+            unseen = unreported(task.trial, told, front=front)
             began = self._paid_steps.get(trial_id, 0)
             self._last_step[trial_id] = self._last_step.get(trial_id, began) + unseen
 

@@ -224,7 +224,7 @@ class SimulatedRun:
 
     def _count_unseen(self) -> None:
         last = self.curves[-1][-1].step if self.curves[-1] else None
-        self.unseen_steps += unreported(last, front=self.front_step, steps=self.task.trial.steps)
+        self.unseen_steps += unreported(self.task.trial, last, front=self.front_step)
 
     def _leave(self, at_s: float) -> None:
         assert self.attempt is not None
