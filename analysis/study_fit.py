@@ -15,6 +15,7 @@ from analysis.estimators.frontier import Envelope
 from analysis.estimators.frontier_rows import has_curves
 from analysis.estimators.isoflop import fit_isoflop
 from analysis.estimators.isoflop_loss import fit_isoflop_loss
+from analysis.estimators.noise_floor import with_precisions
 from analysis.estimators.rate_law import RateLaw, fit_rate_law
 from analysis.estimators.rows import Rows, surface_rows
 from analysis.estimators.usable import axis_of, law_of, usable_points
@@ -72,7 +73,7 @@ def fit_study(points: PointSet, options: FitOptions) -> ScalingFit:
 def _fit_study(points: PointSet, law: Law, options: FitOptions) -> ScalingFit:
     axis = axis_of(points, options, law)
     points = usable_points(points, law, axis)
-    cells = tuple(cell for cell in cells_of(points) if cell.compute(axis) is not None)
+    cells = with_precisions([cell for cell in cells_of(points) if cell.compute(axis) is not None])
     points = _count_other_rates(points, cells)
     refusals.refuse_unknown_priors(law, options.priors)
     refusals.refuse_high_floor(points, options.priors)

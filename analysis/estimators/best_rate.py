@@ -89,6 +89,8 @@ class Cell:
     """Downstream error at the best rate, mean over seeds."""
     loss_sd: float | None = None
     """Stated noise of `loss` [nats]."""
+    precision: float = 1.0
+    """How much more than in the middle cell a run tells, by the inverse of the variance over seeds."""
     place: int = 0
     """Of its first run among all points: resamples are drawn in the order in which runs were given."""
 
@@ -101,6 +103,11 @@ class Cell:
     def weight(self) -> float:
         """How much `loss` counts in a fit: less than 1 where only tainted runs say it."""
         return self.best.weight
+
+    @property
+    def fit_weight(self) -> float:
+        """How much it counts in a fit: by taint and by noise."""
+        return self.weight * self.precision
 
     @property
     def seed_sd(self) -> float | None:
@@ -270,7 +277,7 @@ def rate_trend(cells: Iterable[Cell], *, level: float = LEVEL) -> RateTrend | No
     models = sorted({cell.model for cell, _, _ in known})
     table = np.array([[doublings, rate] for _, doublings, rate in known]).reshape(-1, 2)
     names = np.array([cell.model for cell, _, _ in known])
-    weights = np.array([cell.weight for cell, _, _ in known])
+    weights = np.array([cell.fit_weight for cell, _, _ in known])
     for model in models:
         table[names == model] -= np.average(table[names == model], axis=0, weights=weights[names == model])
     doublings, rates = (table * np.sqrt(weights)[:, None]).T

@@ -46,7 +46,7 @@ def fit_downstream(
     error: Floats = np.array([cell.error for cell in known], dtype=np.float64)
     if len(known) < _LEAST_CELLS or np.ptp(loss) <= 1e-9 * loss.max() or np.ptp(error) == 0:
         return None
-    own = np.array([[cell.weight for cell in known]], dtype=np.float64)
+    own = np.array([[cell.fit_weight for cell in known]], dtype=np.float64)
     gammas: Floats = np.asarray(np.geomspace(0.01, 50.0, _GRID), dtype=np.float64) / float(np.ptp(loss))
     for _ in range(_REFINEMENTS):
         best = int(np.argmin(_squares(loss, error, own, gammas)[0]))

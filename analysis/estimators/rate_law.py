@@ -45,7 +45,7 @@ def fit_rate_law(cells: Sequence[Cell], *, level: float = LEVEL) -> RateLaw | No
         [np.ones(len(inner)), np.log([c.params or 1.0 for c in inner]), np.log([data_of(c) or 1.0 for c in inner])],
         axis=1,
     )
-    weights = np.array([cell.weight for cell in inner])
+    weights = np.array([cell.fit_weight for cell in inner])
     centre = np.average(design[:, 1:], axis=0, weights=weights)
     design[:, 1:] -= centre
     if np.linalg.svd(design, compute_uv=False)[-1] < 0.1 * math.sqrt(len(inner)):

@@ -71,6 +71,7 @@ def surface_rows(cells: Sequence[Cell], axis: str, law: Law) -> Rows:
     wanted = sorted((cell for cell in cells if cell.params and data_of(cell)), key=lambda cell: cell.place)
     owner = np.array([i for i, cell in enumerate(wanted) for _ in cell.best.weighted_losses], dtype=np.intp)
     runs = np.array([run for cell in wanted for run in cell.best.weighted_losses], dtype=np.float64).reshape(-1, 2)
+    runs[:, 1] *= [cell.precision for cell in wanted for _ in cell.best.weighted_losses]
     log_n = np.log(np.array([cell.params or math.nan for cell in wanted]))[owner]
     log_d = np.log(np.array([data_of(cell) or math.nan for cell in wanted]))[owner]
     unique = np.log(np.array([_unique(cell) for cell in wanted]))[owner]
