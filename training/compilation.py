@@ -75,8 +75,8 @@ def _compiled_pack(grid: PackGrid, mode: str, trial: Trial, data_dir: Path, comp
     arrays, start = placed_arrays(source, programs.mesh), programs.start(np.int32(0))
     shape = grid.seeds, STEPS_PER_DISPATCH, compute.microbatches, trial.batch_images // compute.microbatches
     nothing = pack_horizon([_NOTHING] * grid.members, grid)
-    everywhere = whole(programs.mesh)
-    state, indices = place((stacked([start] * grid.members, grid), np.zeros(shape, np.uint32)), everywhere)
+    state = stacked([start] * grid.members, grid, programs.mesh)
+    indices = place(np.zeros(shape, np.uint32), whole(programs.mesh))
     state = pack.advance(state, arrays, nothing, indices, np.int32(0))
     jax.block_until_ready(pack.evaluate(state.evaluated, arrays, _NOTHING.stream, np.int32(0)))
     return pack

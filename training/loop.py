@@ -9,7 +9,10 @@ from sweeps.record import Outcome, Progress
 from sweeps.trial import DataSpec, Trial
 from training.compilation import programs_of
 from training.data import open_source
-from training.run import Run, RunFolders
+from training.pack_choice import pack_mode as pack_mode  # the desk looks for both beside train
+from training.pack_loop import train_pack as train_pack
+from training.run import Run
+from training.run_folders import RunFolders
 
 
 def train(

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from sweeps.compute import ComputeSpec
@@ -22,8 +21,9 @@ from training import mesh as meshes
 from training.compilation import pack_programs_of, programs_of
 from training.evaluation import HeldOutScore, batches_of
 from training.feed import Dispatch, Feed, placed_arrays
-from training.pack_step import PackGrid, PackPrograms, arranged, member_of, pack_horizon, stacked
-from training.run import Report, Run, RunFolders
+from training.pack_step import PackGrid, PackPrograms, arranged, member_of, of_all_seeds, pack_horizon, stacked
+from training.run import Report, Run
+from training.run_folders import RunFolders
 from training.source import Source
 from training.step import TrainState
 from training.steps import take_steps
@@ -117,8 +117,8 @@ class _Pack:
         self._programs, self._grid, self._lead = programs, grid, self._all[0][1]
         self._sharding = meshes.whole(self._lead.programs.mesh)
         self._horizon = pack_horizon([run.horizon for run in runs.values()], grid)
-        self._feed = _PackFeed([run.feed for run in runs.values()], grid, self._sharding)
-        self._state = meshes.place(stacked([run.state for run in runs.values()], grid), self._sharding)
+        self._feed = _PackFeed([run.feed for run in runs.values()], grid, self._lead.programs.mesh)
+        self._state = stacked([run.state for run in runs.values()], grid, self._lead.programs.mesh)
         self._scores: dict[int, list[HeldOutScore]] = {}
         for number, run in enumerate(runs.values()):
             run.score = functools.partial(self._score, number)
@@ -186,11 +186,10 @@ class _Pack:
 class _PackFeed:
     """The images of all members: those of one seed are the same, and go to the device once."""
 
-    def __init__(self, feeds: Sequence[Feed], grid: PackGrid, sharding: NamedSharding) -> None:
-        self._feeds, self._grid, self._sharding = feeds, grid, sharding
+    def __init__(self, feeds: Sequence[Feed], grid: PackGrid, mesh: Mesh) -> None:
+        self._feeds, self._grid, self._mesh = feeds, grid, mesh
 
     def dispatches(self, step: int, count: int) -> Iterator[Dispatch]:
         """Yields what makes the next steps of all members; see feed.Feed."""
         for each in zip(*(feed.dispatches(step, count) for feed in self._feeds), strict=True):
-            indices = jnp.stack([dispatch.indices for dispatch in each[:: self._grid.rates]])
-            yield Dispatch(arrays=each[0].arrays, indices=meshes.place(indices, self._sharding), count=count)
+            yield of_all_seeds(each, self._grid, self._mesh)

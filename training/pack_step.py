@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from sweeps.trial import Trial
 from training import mesh as meshes
+from training.feed import Dispatch
 from training.step import HeldOut, Horizon, Params, Programs, TrainState
 
 VMAP, SCAN = "vmap", "scan"
@@ -116,10 +118,17 @@ def _in_turn(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..
     return advance, evaluate
 
 
-def stacked(states: Sequence[TrainState], grid: PackGrid) -> TrainState:
+def stacked(states: Sequence[TrainState], grid: PackGrid, mesh: Mesh) -> TrainState:
     """Returns the states of the members, in the order of the stack, as one; they are at one step."""
     members = jax.tree.map(lambda *leaves: jnp.stack(leaves).reshape(grid.seeds, grid.rates, *leaves[0].shape), *states)
-    return dataclasses.replace(members, step=states[0].step)
+    return meshes.place(dataclasses.replace(members, step=states[0].step), meshes.whole(mesh))
+
+
+def of_all_seeds(dispatches: Sequence[Dispatch], grid: PackGrid, mesh: Mesh) -> Dispatch:
+    """Returns the dispatches of the members, in the order of the stack, as one: those of one seed are the same."""
+    first = dispatches[0]
+    indices = jnp.stack([dispatch.indices for dispatch in dispatches[:: grid.rates]])
+    return Dispatch(arrays=first.arrays, indices=meshes.place(indices, meshes.whole(mesh)), count=first.count)
 
 
 @jax.jit

@@ -7,7 +7,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,31 +21,17 @@ from training.clock import Heartbeat, Stopwatch
 from training.curve import is_scored
 from training.data import open_source
 from training.device_peaks import peak_memory_bytes
-from training.disk_budget import DiskBudget
 from training.evaluation import HeldOutScore, score
 from training.feed import STEPS_PER_DISPATCH, Feed, open_feed
 from training.mesh import place
 from training.milestones import Milestones
+from training.run_folders import RunFolders
 from training.source import HELD_OUT, SELECTION
 from training.step import Programs, TrainState, horizon_of
 from training.steps import take_steps
 from training.weights import keep_weights, start_from
 
 Report = Callable[[Progress], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunFolders:
-    """Where one run reads and writes; None: nowhere."""
-
-    data_dir: Path
-    """Image files."""
-    checkpoint_dir: Path | None
-    """The trial's own: checkpoints and the heartbeat."""
-    weights_dir: Path | None
-    """Final weights of finished runs."""
-    trunks_dir: Path | None
-    """Milestones that runs leave to longer ones."""
 
 
 class Run:
@@ -66,10 +51,8 @@ class Run:
         """
         self.trial, self.programs, self.compute, self.compile_s = trial, programs, compute, compile_s
         self.source = open_source(trial.data, folders.data_dir)
-        self._weights_dir = folders.weights_dir
+        self._weights_dir, self._budget = folders.weights_dir, folders.disk_budget(compute)
         checkpoint_dir = folders.checkpoint_dir
-        of_study = None if checkpoint_dir is None else checkpoint_dir.parent
-        self._budget = _disk_budget(compute, of_study, folders.weights_dir, folders.trunks_dir)
         self._folder = CheckpointFolder(checkpoint_dir, budget=self._budget)
         self._milestones = Milestones(trial, folders.trunks_dir, checkpoint_dir, budget=self._budget)
         self._heartbeat = Heartbeat(checkpoint_dir)
@@ -126,13 +109,9 @@ class Run:
         return min(STEPS_PER_DISPATCH, to_stop)
 
     def moved(self, count: int, fetch: Callable[[], TrainState], *, step_s: float, input_wait_s: float) -> None:
-        """Notes that `count` more steps were done.
+        """Notes that `count` more steps were done; `fetch` gives the state after them, if asked before the next move.
 
-        Args:
-            count: how many.
-            fetch: gives the state after them, if it is asked for before the next move.
-            step_s: what they took by the clock [s], all runs that train together.
-            input_wait_s: likewise, the wait for their images.
+        Times are those by the clock, of all runs that train together [s].
         """
         self._state, self._fetch = None, fetch
         self.step += count
@@ -208,15 +187,8 @@ class Run:
             return score(self.programs, self.source, self.state, self.trial.data, part)
 
     def _now(self) -> Resumable:
-        return Resumable(
-            self.state,
-            self.step,
-            self.watch.clock,
-            self.loss_step,
-            self._evaluated_images,
-            self.feed.seen(),
-            self._shared_steps,
-        )
+        where = self.step, self.watch.clock, self.loss_step, self._evaluated_images
+        return Resumable(self.state, *where, self.feed.seen(), self._shared_steps)
 
     def _save(self) -> None:
         with self.watch.on("checkpoint_s"):
@@ -275,8 +247,3 @@ class Run:
             peak_memory_bytes=peak_memory_bytes(),
             shared_steps=self._shared_steps,
         )
-
-
-def _disk_budget(compute: ComputeSpec, *folders: Path | None) -> DiskBudget:
-    limit = None if compute.disk_budget_gb is None else 1e9 * compute.disk_budget_gb
-    return DiskBudget(limit, tuple(folder for folder in folders if folder is not None))

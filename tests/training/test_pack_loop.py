@@ -123,7 +123,7 @@ def test_a_member_that_diverges_ends_at_once_and_harms_no_other(mode: str, tmp_p
     trials = [changed(TRIAL, peak_lr=rate) for rate in (0.05, 1e30, 0.1)]
     pack = Watched(trials, mode=mode, folder=tmp_path)
     assert [outcome.status for outcome in pack.outcomes] == [Status.FINISHED, Status.DIVERGED, Status.FINISHED]
-    assert [place for place, _ in pack.ended][0] == 1
+    assert next(place for place, _ in pack.ended) == 1
     by_itself, points = alone(trials[1])
     assert pack.outcomes[1].steps == by_itself.steps and pack.outcomes[1].val_loss is None
     assert len(pack.curves[1]) == len(points)
