@@ -101,7 +101,7 @@ class Belief:
         law, _ = self._law(self.evidence.cell, self.evidence.rate)
         scatter = _scatter(self.evidence, self.run_variance, self.deviation_sd)
         residual = self.evidence.log_loss - law - self.unknown_rate_loss[self.evidence.cell]
-        return np.linalg.solve(scatter, self._shared.T).T, residual
+        return np.asarray(np.linalg.solve(scatter, self._shared.T).T, dtype=np.float64), residual
 
     def _law(self, cells: Ints, rates: Ints, theta: Floats | None = None) -> tuple[Floats, Floats]:
         return law_and_slopes(self.theta if theta is None else theta, self.field, self.origin, cells, rates)
@@ -184,7 +184,8 @@ def _laplace(
         both = np.concatenate([(law + offset - evidence.log_loss)[:, None], slopes], axis=1)
         white = np.linalg.solve(root, both)
         values = np.concatenate([white[:, 0], prior_root @ (theta - prior.mean)])
-        return values, np.concatenate([white[:, 1:], prior_root])
+        slopes = np.concatenate([white[:, 1:], prior_root])
+        return np.asarray(values, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
 
     theta, damping = start, 1e-3
     r, jacobian = residuals(theta)
@@ -204,7 +205,7 @@ def _laplace(
     normal = jacobian.T @ jacobian
     _, log_det = np.linalg.slogdet(normal)
     log_evidence = -0.5 * (r @ r) - float(np.log(np.diag(root)).sum()) - 0.5 * log_det
-    return theta, np.linalg.inv(normal), float(log_evidence)
+    return theta, np.asarray(np.linalg.inv(normal), dtype=np.float64), float(log_evidence)
 
 
 def _root(covariance: Floats) -> Floats:

@@ -12,8 +12,9 @@ import numpy as np
 from strategy.belief import Belief
 from strategy.field import Floats
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_NODES, _RAW = np.polynomial.hermite_e.hermegauss(9)
+_WEIGHTS = _RAW / _RAW.sum()
+"""Of a standard normal variable at the nodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -74,7 +74,7 @@ class Field:
     def family(self) -> Ints:
         """Position of each cell's family among `families`, (cells,)."""
         place = {name: index for index, name in enumerate(self.families)}
-        return np.array([place[self.study.models[model].family] for model in self.model], dtype=np.intp)
+        return np.array([place[self.study.models[int(model)].family] for model in self.model.tolist()], dtype=np.intp)
 
     @functools.cached_property
     def families(self) -> tuple[str, ...]:

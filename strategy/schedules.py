@@ -74,7 +74,7 @@ def spot_checks(study: Study, budget_core_hours: float, count: int = SPOT_CHECKS
     chosen: list[int] = []
     for top in reversed(range(len(field.cells))):
         x = np.log(field.core_hours[: top + 1])
-        wanted = np.linspace(x[0], x[-1], min(count, top + 1))
+        wanted: list[float] = np.linspace(float(x[0]), float(x[-1]), min(count, top + 1)).tolist()
         chosen = sorted({int(np.abs(x - at).argmin()) for at in wanted})
         if float(field.core_hours[chosen].sum()) <= allowance:
             break

@@ -101,9 +101,9 @@ def _published_octaves(core_hours_per_epoch: Floats, epochs: Floats) -> Floats:
     """Returns how far above the grid's middle the best rate lies by Fig. 3, between its points by interpolation."""
     law = reference_law()
     x, y = np.log(law.rate_core_hours_per_epoch), np.log(law.rate_epochs)
-    at_epochs = np.stack([np.interp(np.log(epochs), y, row) for row in law.rate_octaves])
-    columns = range(len(epochs))
-    return np.array([np.interp(np.log(core_hours_per_epoch[k]), x, at_epochs[:, k]) for k in columns])
+    at_epochs: Floats = np.array([np.interp(np.log(epochs), y, row) for row in law.rate_octaves], dtype=np.float64)
+    hours = np.log(core_hours_per_epoch)
+    return np.array([np.interp(hours[k], x, at_epochs[:, k]) for k in range(len(epochs))], dtype=np.float64)
 
 
 def _all(field: Field) -> range:

@@ -197,9 +197,9 @@ def rehearsal_from(config: DictConfig) -> tuple[tuple[Request, ...], int, Condit
     if seeds < 1:
         raise StudyError(f"seeds={seeds} rehearses nothing; give how many rehearsals, 1 or more (try: SEEDS=20)")
     words = [config.budget] if config.budgets is None else [word for word in str(config.budgets).split(",") if word]
-    config = OmegaConf.merge(config, {"seeds": None, "budgets": None})
-    requests = tuple(request_from(OmegaConf.merge(config, {"budget": word.strip()})) for word in words)
-    return requests, seeds, _conditions(config)
+    plain = {"seeds": None, "budgets": None}
+    each = (OmegaConf.merge(config, plain | {"budget": word.strip()}) for word in words)
+    return tuple(request_from(cast(DictConfig, one)) for one in each), seeds, _conditions(config)
 
 
 def _conditions(config: DictConfig) -> Conditions:

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from launcher.work.desk import is_out_of_memory
+from launcher.work.failures import is_out_of_memory
 from sweeps.calibration import CalibrationTask
 from sweeps.canonical import from_jsonable, to_jsonable
 from sweeps.errors import StudyError

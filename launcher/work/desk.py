@@ -1,7 +1,6 @@
 """The desk: runs tasks of one order in this process, one after the other, and journals each attempt."""
 
 import dataclasses
-import errno
 import importlib
 import shutil
 import sys
@@ -27,6 +26,7 @@ from launcher.contract.backend import (
     TrunkGone,
 )
 from launcher.contract.program import program_of
+from launcher.work.failures import failed, is_disk_trouble, is_out_of_memory, last_line
 from launcher.work.hosts import Hosts
 from sweeps.errors import StudyError
 from sweeps.record import Outcome, Progress, Status
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
     from tracking.journal import AttemptJournal
 
 Send = Callable[[Event], None]
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS)
-"""What a full or vanished disk answers: no fault of the trial."""
-_NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded")
-_OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "OutOfMemoryError")
 
 
 class Desk:
@@ -152,7 +147,7 @@ class Desk:
             )
         except Exception as error:
             if is_disk_trouble(error):
-                raise OSError(f"the disk gave out ({_last_line(error)})") from error
+                raise OSError(f"the disk gave out ({last_line(error)})") from error
             outcome = failed(traceback.format_exc(), last, is_out_of_memory=is_out_of_memory(error))
             print(outcome.error, file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -216,42 +211,6 @@ class _Watch:
     def is_late(self) -> bool:
         """Whether the attempt is past its limit."""
         return self._deadline_s is not None and time.monotonic() > self._deadline_s
-
-
-def failed(error: str, last: Progress | None, *, is_out_of_memory: bool = False) -> Outcome:
-    """Returns the outcome of an attempt that raised, after its `last` report."""
-    return Outcome(
-        status=Status.OUT_OF_MEMORY if is_out_of_memory else Status.FAILED,
-        steps=last.step if last else 0,
-        shared_steps=last.shared_steps if last else 0,
-        val_loss=None,
-        selection_loss=None,
-        train_loss=last.train_loss if last else None,
-        wall_s=last.wall_s if last else 0.0,
-        compile_s=0.0,
-        error=error,
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an exception says that the device or the machine has too little memory for the trial."""
-    text = f"{type(error).__name__}: {error}"
-    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY_WORDS)
-
-
-def is_disk_trouble(error: BaseException) -> bool:
-    """Returns whether an exception, or one that led to it, says that the disk is full or gone."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if (isinstance(seen, OSError) and seen.errno in NO_ROOM) or any(words in str(seen) for words in _NO_ROOM_WORDS):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
 
 
 def device_name() -> str:

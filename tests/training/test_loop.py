@@ -7,13 +7,13 @@ import pytest
 
 from sweeps.certificate import fault
 from sweeps.compute import ComputeSpec
+from sweeps.curve import curve_steps
 from sweeps.errors import StudyError
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import Trial
 from tests.training.small_nets import PARTS, TRIAL, changed
 from tests.training.small_pool import TOKENS
 from tests.training.small_streams import SmallStream
-from sweeps.curve import curve_steps
 from training import compilation, loop
 from training import run as run_of
 from training.data import fed_source
