@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from analysis.tables.judged import judge
 from launcher.contract.backend import TRAINER
 from launcher.drive.launch import launch_rounds
 from launcher.drive.reconcile import Settlement
@@ -16,6 +17,10 @@ from sweeps.plan import Pack, packs_of
 from sweeps.record import RunRecord
 from tracking.paths import ProjectPaths
 from tracking.predictions import freeze
+
+
+_MOST_LINES = 3
+"""Of predictions of one round that are held against what was reached."""
 
 
 @dataclass(kw_only=True)
@@ -33,12 +38,31 @@ class Rounds:
         """Returns the packs of the next round, none when the strategy is done."""
         cap = ledger.cap_core_hours
         left = math.inf if cap is None else cap - ledger.spent_core_hours - ledger.reserved_core_hours
-        found = self.inquiry.next_round(self.records(), left_core_hours=left, barred=given_up)
+        records = self.records()
+        for line in _foresight(self.told[-1] if self.told else None, records):
+            view.say(f"round {len(self.told)}: {line}")
+        found = self.inquiry.next_round(records, left_core_hours=left, barred=given_up)
         self.told.append(found)
         for line in found.lines:
             view.say(f"round {len(self.told)}: {line}")
         self.on_round(found)
         return packs_of(found.trials, self.inquiry.field.study)
+
+
+def _foresight(last: Round | None, records: Sequence[RunRecord]) -> list[str]:
+    """Returns a line for each prediction of the last round that was trained since, the dearest first."""
+    if last is None:
+        return []
+    # They were made in this command, before anything was trained there.
+    judged = judge([replace(one, made_unix_s=-math.inf) for one in last.predictions], records, cohort=None)
+    known = [one for one in judged if one.actual_loss is not None]
+    dearest = sorted(known, key=lambda one: -one.prediction.core_hours)[:_MOST_LINES]
+    return [
+        f"{one.prediction.model}-e{one.prediction.epochs:g} at {one.prediction.peak_lr:g} was predicted to reach "
+        f"{one.prediction.predicted_loss:.4g} ({one.prediction.low:.4g} to {one.prediction.high:.4g}) and reached "
+        f"{one.actual_loss:.4g}{'' if one.is_within else ': outside its interval'}"
+        for one in dearest
+    ]
 
 
 def settle_rounds(
