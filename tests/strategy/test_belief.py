@@ -19,7 +19,7 @@ def runs(field, truth, cells, *, rates=None, seeds=(0,), noise_sd=0.003, seed=0)
 
 def test_slopes_are_those_of_the_law():
     """The derivatives in closed form are those by differences, for two families at once."""
-    field = field_of(30_000.0)
+    field = field_of(30_000.0, "scale/f0", "scale/f3", "scale/vit_f0", "scale/vit_f3")
     records = runs(field, true_log_loss(field), range(3))
     prior = prior_of(field, Evidence.read(field, records))
     rng = np.random.default_rng(0)
