@@ -115,6 +115,7 @@ def _job(config: DictConfig) -> Job:
 
 def show_plan(request: Request) -> int:
     """Prints the plan of a request, counting what is recorded already; returns the exit code."""
+    from launcher.drive.conclusion import intention
     from launcher.drive.expected_time import time_line
     from launcher.show.plan_table import make_console, plan_as_json, print_plan
     from tracking.ledger import load_records
@@ -126,6 +127,8 @@ def show_plan(request: Request) -> int:
         _print_json(plan_as_json(plan))
     else:
         print_plan(plan, make_console(), time=time_line(request, plan, records, paths))
+        for line in intention(request, load_records(paths, request.study.name, curves=True)):
+            print(line)
     return 0
 
 

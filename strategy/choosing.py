@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from strategy import informed, ladder
 from strategy.batch import trials_at
 from strategy.belief import MOST_CELLS
 from strategy.field import Field
-from strategy.informed import informed_round
-from strategy.ladder import ladder_round
 from strategy.questions import Question, check_question, parse_question
 from strategy.round import Round, State
 from strategy.spec import StrategySpec
@@ -51,6 +50,12 @@ class Inquiry:
             check_question(question, field)
         return cls(field=field, spec=spec, question=question, until=rule)
 
+    @property
+    def share(self) -> float | None:
+        """The part of the full grid's core-hours that may be used; None where the strategy has no such limit."""
+        defaults = {"informed": informed.SPEND_SHARE, "ladder": ladder.SPEND_SHARE}
+        return self.spec.spend_share or defaults.get(self.spec.name)
+
     def next_round(
         self,
         records: Iterable[RunRecord],
@@ -70,9 +75,9 @@ class Inquiry:
             case "two_trial":
                 return two_trial_round(state)
             case "ladder":
-                return ladder_round(state, self.spec, self.question, self.until)
+                return ladder.ladder_round(state, self.spec, self.question, self.until)
             case _:
-                return informed_round(state, self.spec, self.question, self.until)
+                return informed.informed_round(state, self.spec, self.question, self.until)
 
 
 def two_trial_round(state: State) -> Round:

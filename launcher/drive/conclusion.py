@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from launcher.drive.spot_checks import all_spot_checks
 from launcher.settings.request import Request
-from strategy.belief import believe
+from strategy.belief import Belief, believe
 from strategy.choosing import Inquiry
 from strategy.evidence import Evidence
 from strategy.questions import Question, answer, best_within
@@ -13,7 +14,11 @@ from strategy.round import State
 from strategy.schedules import compare_schedules, comparison_lines
 from strategy.stopping import answer_text, standing_line
 from sweeps.budget import format_core_hours
+from sweeps.pricing import price_trial
 from sweeps.record import RunRecord
+
+_MOST_NAMES = 6
+"""Trials of a round that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +66,37 @@ def conclusion(request: Request, records: Sequence[RunRecord]) -> Conclusion | N
         f"for {format_core_hours(choice.spent_core_hours)} core-hours, {share:.0f} % of the full grid's "
         f"{format_core_hours(choice.grid_core_hours)}",
     ]
+    lines.append(_noise_line(belief))
     if inquiry.until is not None:
         lines.insert(1, answer_text(inquiry.until.question, answer(inquiry.until.question, belief)))
     return Conclusion(
         lines=tuple(lines), as_json={"name": request.strategy.name, "question": str(inquiry.question), **asdict(choice)}
     )
+
+
+def intention(request: Request, records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Returns what the request's strategy would do of its plan, for people; nothing where that is all of it."""
+    checks = all_spot_checks(request)
+    if checks:
+        cells = ", ".join(dict.fromkeys(f"{trial.model}-e{trial.epochs:g}" for trial in checks))
+        price = sum(price_trial(trial, request.study.hardware).core_hours for trial in checks)
+        own = request.own_schedule.name if request.own_schedule else ""
+        more = f"{len(checks)} more runs, {format_core_hours(price)} core-hours"
+        return (f"spot checks with schedule {own}: {cells}, {more}",)
+    inquiry = request.inquiry
+    if inquiry is None:
+        return ()
+    share = inquiry.share
+    most = "" if share is None else (
+        f", for at most {100 * share:.0f} % of the full grid: {format_core_hours(share * inquiry.field.grid_core_hours)} "
+        "core-hours"
+    )  # fmt: skip
+    found = inquiry.next_round(records)
+    names = [trial.name for trial in found.trials[:_MOST_NAMES]]
+    rest = f" and {len(found.trials) - _MOST_NAMES} more" if len(found.trials) > _MOST_NAMES else ""
+    first = f"next: {', '.join(names)}{rest}" if names else "next: nothing, it is done"
+    asks = f" asks {inquiry.question}" if request.strategy.name != "two_trial" else ""
+    return (f"strategy {request.strategy.name}{asks}{most}", *found.lines, first)
 
 
 def choice_of(inquiry: Inquiry, records: Sequence[RunRecord]) -> Choice | None:
@@ -89,6 +120,14 @@ def choice_of(inquiry: Inquiry, records: Sequence[RunRecord]) -> Choice | None:
         spent_core_hours=state.spent_core_hours,
         grid_core_hours=field.grid_core_hours,
     )
+
+
+def _noise_line(belief: Belief) -> str:
+    """Returns the noise floor at the field's cheapest and dearest cell."""
+    field, noise = belief.field, belief.noise
+    top = len(field.cells) - 1
+    basis = f"{noise.freedom:.0f} repeats" if noise.freedom else "nothing was run twice: assumed"
+    return f"noise floor: {noise.sd[0]:.2%} at {field.name(0)}, {noise.sd[top]:.2%} at {field.name(top)} ({basis})"
 
 
 def _of_schedules(request: Request, records: Sequence[RunRecord]) -> Conclusion | None:

@@ -18,7 +18,6 @@ from sweeps.record import RunRecord
 from tracking.paths import ProjectPaths
 from tracking.predictions import freeze
 
-
 _MOST_LINES = 3
 """Of predictions of one round that are held against what was reached."""
 
