@@ -86,11 +86,10 @@ def intention(request: Request, records: Sequence[RunRecord]) -> tuple[str, ...]
     inquiry = request.inquiry
     if inquiry is None:
         return ()
-    share = inquiry.share
-    most = "" if share is None else (
-        f", for at most {100 * share:.0f} % of the full grid: {format_core_hours(share * inquiry.field.grid_core_hours)} "
-        "core-hours"
-    )  # fmt: skip
+    most, share = "", inquiry.share
+    if share is not None:
+        core_hours = format_core_hours(share * inquiry.field.grid_core_hours)
+        most = f", for at most {100 * share:.0f} % of the full grid: {core_hours} core-hours"
     found = inquiry.next_round(records)
     names = [trial.name for trial in found.trials[:_MOST_NAMES]]
     rest = f" and {len(found.trials) - _MOST_NAMES} more" if len(found.trials) > _MOST_NAMES else ""
