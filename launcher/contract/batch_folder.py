@@ -5,7 +5,6 @@ which its job appends. Either side may die at any time: what is written stays, a
 """
 
 import contextlib
-import json
 import logging
 import os
 import time
@@ -20,10 +19,10 @@ from launcher.contract.wire import (
     Message,
     decode_event,
     decode_order,
-    decode_task,
+    decode_pack,
     encode_event,
     encode_order,
-    encode_task,
+    encode_pack,
 )
 
 _log = logging.getLogger(__name__)
@@ -49,14 +48,14 @@ class Batch:
     def packs(self) -> list[tuple[Task, ...]]:
         """Returns the packs, in the order of their places."""
         lines = (self.folder / _PACKS).read_text().splitlines()
-        return [tuple(decode_task(task) for task in json.loads(line)) for line in lines]
+        return [decode_pack(line) for line in lines]
 
     def pack(self, place: int) -> tuple[Task, ...]:
         """Returns one pack without reading the others' tasks."""
         with (self.folder / _PACKS).open() as lines:
             for number, line in enumerate(lines):
                 if number == place:
-                    return tuple(decode_task(task) for task in json.loads(line))
+                    return decode_pack(line)
         raise IndexError(f"batch {self.name} has no pack {place}")
 
     def cluster(self) -> str:
@@ -104,7 +103,7 @@ def write_batch(batches_dir: Path, order: Order, packs: Sequence[Sequence[Task]]
     (unfinished / _CLUSTER).write_text(cluster)
     with (unfinished / _PACKS).open("w") as lines:
         for pack in packs:
-            lines.write(json.dumps([encode_task(task) for task in pack]) + "\n")
+            lines.write(encode_pack(pack) + "\n")
     unfinished.replace(batch.folder)
     return batch
 

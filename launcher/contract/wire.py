@@ -1,7 +1,8 @@
-"""The line protocol between a driver and its workers: JSON lines, tasks down, events up."""
+"""The line protocol between a driver and its workers: JSON lines, packs of tasks down, events up."""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def encode_task(task: Task) -> str:
 def decode_task(line: str) -> Task:
     """Returns the task that `encode_task` wrote."""
     return from_jsonable(Task, json.loads(line))
+
+
+def encode_pack(tasks: Sequence[Task]) -> str:
+    """Returns the tasks as one line of JSON."""
+    return json.dumps([encode_task(task) for task in tasks])
+
+
+def decode_pack(line: str) -> tuple[Task, ...]:
+    """Returns the tasks that `encode_pack` wrote."""
+    return tuple(decode_task(task) for task in json.loads(line))
 
 
 def encode_event(event: Message) -> str:

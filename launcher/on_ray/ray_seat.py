@@ -1,6 +1,7 @@
 """A process of Ray that runs packs, one after the other: it keeps its desk, and with it every compiled program."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -84,7 +85,10 @@ class _Guard:
         self._cancelled_s: float | None = None
         self._inbox = Inbox(batch)
         self._limits = {task.trial.id: task.limit_s for task in batch.pack(place) if task.limit_s is not None}
-        self._deadline: tuple[str, float] | None = None
+        self._under_way: dict[str, float] = {}
+        """Trials that have started and not ended, with their limits [s]: a pack has the time of all of them."""
+        self._since_s = 0.0
+        """When the first of them started [monotonic s]."""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
@@ -122,16 +126,16 @@ class _Guard:
     def _end_hung(self, now: float) -> None:
         for event in self._inbox.read_pack(self._place):
             if isinstance(event, Started):
-                limit_s = self._limits.get(event.trial_id)
-                self._deadline = None if limit_s is None else (event.trial_id, now + limit_s + HANG_GRACE_S)
+                self._since_s = self._since_s if self._under_way else now
+                self._under_way[event.trial_id] = self._limits.get(event.trial_id) or math.inf
             elif isinstance(event, AttemptOver):
-                self._deadline = None
-        if self._deadline is not None and now > self._deadline[1]:
-            trial_id = self._deadline[0]
-            limit_s = self._limits[trial_id] or 0.0
+                self._under_way.pop(event.trial_id, None)
+        limit_s = sum(self._under_way.values())
+        if self._under_way and now > self._since_s + limit_s + HANG_GRACE_S:
             reason = f"{worker_name()} hung: no end {HANG_GRACE_S:.0f} s after the limit of {limit_s:.0f} s"
             with Outbox(self._batch, self._place) as outbox:
-                outbox.send(Lost(trial_id=trial_id, reason=reason))
+                for trial_id in self._under_way:
+                    outbox.send(Lost(trial_id=trial_id, reason=reason))
             mark(self._batch.folder, self._place, CANCELLED)  # the next start of the pack would hang there again
             end_process(reason)
 

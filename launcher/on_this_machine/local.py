@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.contract.backend import HANG_GRACE_S, AttemptOver, Broken, Event, Lost, Order, Refused, Task
 from launcher.contract.program import program_of
-from launcher.on_this_machine.dispatch import Queued, choose
+from launcher.on_this_machine.dispatch import Queued, choose, packs_among, split_for
 from launcher.on_this_machine.warm_process import Slot, WarmProcess, read_slice
 from launcher.work.worker_environment import usable_cores
 from sweeps.errors import StudyError
@@ -20,7 +20,7 @@ MAX_FALSE_STARTS = 5
 
 
 class LocalBackend:
-    """Hands single tasks, longest first, to warm workers; a worker that dies is replaced and its task reported lost."""
+    """Hands tasks, longest first, to warm workers; a worker that dies is replaced and what it had is reported lost."""
 
     def __init__(self, order: Order, *, workers: int | None = None, gpus: int = 1) -> None:
         self._order = order
@@ -38,11 +38,14 @@ class LocalBackend:
         """Nothing keeps this machine."""
 
     def submit(self, tasks: Sequence[Task]) -> str:
-        """Returns the job's name. Its tasks join the one queue: a pack is split as soon as a core is idle."""
+        """Returns the job's name. Its tasks join the one queue, one by one unless packs are asked for."""
         self._jobs += 1
         job = f"job-{self._jobs}"
         self._printed[job] = []
-        self._waiting += [Queued(task=task, job=job, program=program_of(task.trial)) for task in tasks]
+        packing = "separate" if self._order.command else self._order.compute.packing
+        is_on_cpu = all(slot.core is not None for slot in self._slots)
+        for pack in packs_among(tasks, packing=packing, is_on_cpu=is_on_cpu):
+            self._waiting.append(Queued(tasks=pack, job=job, program=program_of(pack[0].trial)))
         return job
 
     def poll(self, timeout_s: float) -> Sequence[Event]:
@@ -97,6 +100,8 @@ class LocalBackend:
     def _staff(self) -> None:
         """Starts workers while more tasks are there than workers, and slots are free."""
         busy = sum(worker.queued is not None for worker in self._workers.values())
+        if self._order.compute.packing == "auto":
+            self._waiting = split_for(self._waiting, len(self._slots) - busy)
         wanted = min(len(self._slots), len(self._waiting) + busy)
         for slot in self._slots:
             if len(self._workers) >= wanted or self._is_closed:
@@ -125,7 +130,9 @@ class LocalBackend:
         if worker.is_ready:
             self._false_starts = 0
         for event in events:
-            if isinstance(event, AttemptOver | Refused):
+            if isinstance(event, AttemptOver):
+                worker.owed.pop(event.trial_id, None)
+            if isinstance(event, Refused) or (isinstance(event, AttemptOver) and not worker.owed):
                 self._file_log(worker)
                 worker.queued = None
         return events if is_there else events + self._bury(worker)
@@ -135,15 +142,13 @@ class LocalBackend:
         events: list[Event] = []
         for worker in list(self._workers.values()):
             queued = worker.queued
-            if queued is None or queued.task.limit_s is None:
+            if queued is None or queued.limit_s is None:
                 continue
-            past_s = worker.busy_s() - queued.task.limit_s
+            past_s = worker.busy_s() - queued.limit_s
             if past_s > HANG_GRACE_S:
-                reason = (
-                    f"{worker.slot.name} hung: no end {past_s:.0f} s after the limit of {queued.task.limit_s:.0f} s"
-                )
+                reason = f"{worker.slot.name} hung: no end {past_s:.0f} s after the limit of {queued.limit_s:.0f} s"
                 self._dismiss(worker)
-                events.append(Lost(trial_id=queued.task.trial.id, reason=reason))
+                events += [Lost(trial_id=trial_id, reason=reason) for trial_id in worker.owed]
         return events
 
     def _bury(self, worker: WarmProcess) -> list[Event]:
@@ -154,7 +159,7 @@ class LocalBackend:
         cause = f"was killed by signal {-status}" if status < 0 else f"ended with code {status}"
         reason = f"{worker.slot.name} {cause}"
         if queued is not None:
-            return [Lost(trial_id=queued.task.trial.id, reason=reason)]
+            return [Lost(trial_id=trial_id, reason=reason) for trial_id in worker.owed]
         if was_ready:
             return []
         self._false_starts += 1

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.contract.backend import Ended, Event, Held, Moved, Order, Started, TrunkGone
-from launcher.contract.wire import Attached, Ready, decode_event, encode_order, encode_task
+from launcher.contract.backend import Ended, Event, Held, Moved, Order, Started, Task, TrunkGone
+from launcher.contract.wire import Attached, Ready, decode_event, encode_order, encode_pack
 from launcher.on_this_machine.dispatch import Queued
 from launcher.work.worker_environment import worker_environment
 
@@ -31,7 +31,7 @@ class Slot:
 
 
 class WarmProcess:
-    """A running worker, the task it has, and the programs it has compiled."""
+    """A running worker, the tasks it has, and the programs it has compiled."""
 
     def __init__(self, order: Order, slot: Slot) -> None:
         self.slot = slot
@@ -39,6 +39,8 @@ class WarmProcess:
         self.is_ready = False
         self.is_compiling = False
         self.queued: Queued | None = None
+        self.owed: dict[str, Task] = {}
+        """Those of its tasks that have not ended, by the ids of their trials."""
         self.log_start = 0
         self._assigned_s = 0.0
         self.warm: set[str] = set()
@@ -84,10 +86,11 @@ class WarmProcess:
         return self._process.pid
 
     def assign(self, queued: Queued) -> None:
-        """Hands the worker its next task."""
+        """Hands the worker its next task, or pack."""
         self.queued, self.log_start = queued, self.log_path.stat().st_size
+        self.owed = {task.trial.id: task for task in queued.tasks}
         self._assigned_s = time.monotonic()
-        self._write(encode_task(queued.task))
+        self._write(encode_pack(queued.tasks))
 
     def busy_s(self) -> float:
         """Returns how long the worker has had its present task [s]."""

@@ -1,41 +1,22 @@
-"""The desk: runs tasks of one order in this process, one after the other, and journals each attempt."""
+"""The desk: runs tasks of one order in this process, one after the other or as packs, and journals each attempt."""
 
-import dataclasses
 import importlib
-import shutil
 import sys
-import time
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from launcher.contract.backend import (
-    TRAINER,
-    Ended,
-    Event,
-    Held,
-    Lost,
-    Moved,
-    Order,
-    Paused,
-    Refused,
-    ShouldStop,
-    Started,
-    Stop,
-    Task,
-    TrunkGone,
-)
+from launcher.contract.backend import TRAINER, Lost, Order, Paused, Refused, ShouldStop, Task, TrunkGone
 from launcher.contract.program import program_of
+from launcher.work.attempt import Attempt, Send, Watch, open_attempt
 from launcher.work.failures import failed, is_disk_trouble, is_out_of_memory, last_line
 from launcher.work.hosts import Hosts
 from sweeps.errors import StudyError
-from sweeps.record import Outcome, Progress, Status
+from sweeps.record import Outcome
 from sweeps.trial import DataSpec
 
-if TYPE_CHECKING:
-    from tracking.journal import AttemptJournal
-
-Send = Callable[[Event], None]
+SEPARATE = "separate"
+"""The way to train a pack that is none: one task after the other."""
 
 
 class Desk:
@@ -59,128 +40,150 @@ class Desk:
             raise StudyError(f"trainer {order.trainer!r} cannot be loaded ({error}); write module:function") from error
         self._prepared: set[DataSpec] = set()
         self._programs: set[str] = set()
+        self._unpackable: set[str] = set()
 
     def run(self, task: Task, send: Send, *, should_stop: ShouldStop = lambda: None) -> None:
         """Trains one task and journals the attempt; an exception of the trainer is an outcome, not an error."""
-        order, trial = self._order, task.trial
-        refusal = self._refusal(trial.data)
+        refusal = self._refusal(task.trial.data)
         if not self._hosts.everyone_says(refusal is None):
             send(Refused(message=refusal or "another host of the job cannot read the data"))
             return
-        journal = self._open_journal(task, send) if self._hosts.is_leader else None
-        if not self._hosts.leader_says(journal is not None):
+        if self._hosts.is_leader:
+            attempt = open_attempt(task, self._order, self._name, send)
+        else:
+            attempt = Attempt(task, self._order, self._name, None, send)
+        if not self._hosts.leader_says(attempt is not None) or attempt is None:
             return
-        program = program_of(trial)
-        if journal is not None:
-            send(Started(trial_id=trial.id, worker=self._name, is_compiling=program not in self._programs))
+        program = program_of(task.trial)
+        attempt.started(is_compiling=program not in self._programs)
         try:
-            outcome, reason = self._attempt(task, journal, send, should_stop)
+            outcome, reason = self._trained(attempt, should_stop)
             self._programs.add(program)
-            if journal is None:
-                self._hosts.gather()
-                return
-            journal.end(outcome)
+            attempt.record(outcome)
             self._hosts.gather()
-        except Exception as error:  # the disk is full, or gone: nothing can be said in the journal
-            send(Lost(trial_id=trial.id, reason=f"{self._name}: {error}"))
+        except Exception as error:  # the disk is full, or gone
+            attempt.lost(error)
             self._hosts.abandon()
             return
         finally:
-            if journal is not None:
-                journal.close()
-        if reason is not None:
-            send(reason)
-            return
-        if outcome.status in (Status.FINISHED, Status.DIVERGED, Status.OUT_OF_MEMORY):
-            # Only now: a kill before the journal's last line must find it.
-            shutil.rmtree(order.paths.checkpoint_dir(order.study, trial.id), ignore_errors=True)
-        send(Ended(trial_id=trial.id, outcome=outcome))
+            attempt.close()
+        if attempt.is_told:
+            attempt.tell(outcome, reason)
 
-    def _open_journal(self, task: Task, send: Send) -> "AttemptJournal | None":
-        """Returns the journal of a new attempt; None where there is none to be made, which is told."""
-        from tracking.journal import JournalHeldError, start_attempt
-
+    def packing(self, tasks: Sequence[Task]) -> str:
+        """Returns how these tasks are best trained here: SEPARATE, or a mode of `run_pack`; this may measure it."""
+        choose: Callable[..., str] | None = getattr(self._module, "pack_mode", None)
+        if choose is None or len(tasks) < 2 or self._hosts.count > 1:
+            return SEPARATE
+        trials = [task.trial for task in tasks]
+        if program_of(trials[0]) in self._unpackable or self._refusal(trials[0].data) is not None:
+            return SEPARATE
         try:
-            return start_attempt(
-                self._order.paths,
-                self._order.study,
-                task.trial,
-                cost=task.cost,
-                budget_core_hours=self._order.budget_core_hours,
-                code_version=self._order.code_version,
-                device=device_name(),
-            )
-        except JournalHeldError:
-            send(Held(trial_id=task.trial.id))
-        except OSError as error:
-            send(Lost(trial_id=task.trial.id, reason=f"{self._name}: its journal cannot be begun ({error})"))
-        return None
+            return choose(trials, data_dir=self._order.paths.data_dir, compute=self._order.compute)
+        except Exception:  # whatever it is, each trial will say it for itself
+            traceback.print_exc()
+            return SEPARATE
 
-    def _attempt(
-        self, task: Task, journal: "AttemptJournal | None", send: Send, should_stop: ShouldStop
-    ) -> tuple[Outcome, Lost | Paused | TrunkGone | None]:
+    def run_pack(self, tasks: Sequence[Task], send: Send, *, mode: str, should_stop: ShouldStop = lambda: None) -> None:
+        """Trains tasks in step, as `packing` has said, each with its own journal and end.
+
+        An exception that is not the disk's ends the pack: what it had not ended goes on task by task from its
+        checkpoints, so that each failure is the fault of its own trial, and the program is not packed here again.
+        """
+        opened = (open_attempt(task, self._order, self._name, send) for task in tasks)
+        under_way = {attempt.task.trial.id: attempt for attempt in opened if attempt is not None}
+        if not under_way:
+            return
+        program = program_of(tasks[0].trial)
+        for attempt in under_way.values():
+            attempt.started(is_compiling=program not in self._programs)
+        try:
+            self._train_pack(under_way, mode, should_stop)
+            self._programs.add(program)
+        except Exception as error:
+            traceback.print_exc()
+            for attempt in under_way.values():
+                attempt.close()
+            if is_disk_trouble(error):
+                for attempt in under_way.values():
+                    attempt.lost(error)
+                return
+            print("the pack gave out; its tasks go on one by one", file=sys.stderr, flush=True)
+            self._unpackable.add(program)
+            for attempt in under_way.values():
+                self.run(attempt.task, send, should_stop=should_stop)
+
+    def _train_pack(self, under_way: dict[str, Attempt], mode: str, should_stop: ShouldStop) -> None:
+        """Trains all attempts; those that have ended are taken out."""
+        attempts = list(under_way.values())
+        watch = Watch([attempt.task for attempt in attempts], should_stop)
+
+        def end_of(attempt: Attempt) -> Callable[[Outcome], None]:
+            def end(outcome: Outcome) -> None:
+                judged, reason = attempt.judged(outcome, watch)
+                attempt.record(judged)
+                attempt.close()
+                del under_way[attempt.task.trial.id]
+                attempt.tell(judged, reason)
+
+            return end
+
+        paths, study = self._order.paths, self._order.study
+        settings: dict[str, Any] = {}
+        if self._order.trainer == TRAINER:
+            settings = self._own_settings()
+            settings["least_start_steps"] = [attempt.task.shared_steps for attempt in attempts]
+        self._module.train_pack(
+            [attempt.task.trial for attempt in attempts],
+            mode=mode,
+            data_dir=paths.data_dir,
+            checkpoint_dirs=[paths.checkpoint_dir(study, trial_id) for trial_id in under_way],
+            reports=[attempt.report for attempt in attempts],
+            ends=[end_of(attempt) for attempt in attempts],
+            should_stop=watch.is_over,
+            **settings,
+        )
+
+    def _trained(self, attempt: Attempt, should_stop: ShouldStop) -> tuple[Outcome, Lost | Paused | TrunkGone | None]:
         """Returns how an attempt ended, and what to tell where that is not its end.
 
         Raises:
             OSError: the disk is full or gone.
         """
-        trial = task.trial
-        watch = _Watch(task, should_stop)
-        last: Progress | None = None
-
-        def report(progress: Progress) -> None:
-            nonlocal last
-            last = progress
-            if journal is not None:
-                journal.progress(progress)
-                send(Moved(trial_id=trial.id, progress=progress))
-
+        trial = attempt.task.trial
+        watch = Watch([attempt.task], should_stop)
         try:
-            print(f"---- {trial.name} {trial.id}", file=sys.stderr, flush=True)
             outcome = self._train(
                 trial,
                 data_dir=self._order.paths.data_dir,
                 checkpoint_dir=self._order.paths.checkpoint_dir(self._order.study, trial.id),
-                report=report,
+                report=attempt.report,
                 should_stop=watch.is_over,
-                **self._settings(task),
+                **self._settings(attempt.task),
             )
         except Exception as error:
             if is_disk_trouble(error):
                 raise OSError(f"the disk gave out ({last_line(error)})") from error
-            outcome = failed(traceback.format_exc(), last, is_out_of_memory=is_out_of_memory(error))
+            outcome = failed(traceback.format_exc(), attempt.last, is_out_of_memory=is_out_of_memory(error))
             print(outcome.error, file=sys.stderr, flush=True)
         sys.stdout.flush()
-        if outcome.status is not Status.KILLED:
-            return outcome, None
-        if outcome.steps < task.shared_steps:
-            return outcome, TrunkGone(trial_id=trial.id)
-        watch.is_over()  # a signal that reached another host first is here by now
-        if watch.stop is Stop.OUTRUN:
-            return dataclasses.replace(outcome, status=Status.STOPPED), None
-        if watch.stop is Stop.MAKE_ROOM or not watch.is_late:
-            room = f"{self._name} has to make room"
-            return outcome, Paused(
-                trial_id=trial.id, reason=room, saved_step=outcome.steps, shared_steps=outcome.shared_steps
-            )
-        limit = f"{self._name}: past its time limit of {task.limit_s or 0:g} s"
-        return outcome, Lost(
-            trial_id=trial.id, reason=limit, saved_step=outcome.steps, shared_steps=outcome.shared_steps
-        )
+        return attempt.judged(outcome, watch)
 
     def _settings(self, task: Task) -> dict[str, Any]:
         """Returns what this trainer is told besides: a program its words, this project's training its compute."""
         if self._order.command:
             return {"command": self._order.command}
         if self._order.trainer == TRAINER:
-            paths = self._order.paths
-            return {
-                "compute": self._order.compute,
-                "weights_dir": paths.weights_dir,
-                "trunks_dir": paths.trunks_dir(self._order.study),
-                "least_start_step": task.shared_steps,
-            }
+            return {**self._own_settings(), "least_start_step": task.shared_steps}
         return {}
+
+    def _own_settings(self) -> dict[str, Any]:
+        paths = self._order.paths
+        return {
+            "compute": self._order.compute,
+            "weights_dir": paths.weights_dir,
+            "trunks_dir": paths.trunks_dir(self._order.study),
+        }
 
     def _refusal(self, data: DataSpec) -> str | None:
         """Returns what is wrong with the data, once it was read; None where nothing is."""
@@ -193,27 +196,3 @@ class Desk:
             return str(error)
         self._prepared.add(data)
         return None
-
-
-class _Watch:
-    """Whether the trial at hand has to end, and why: asked by somebody, or out of time."""
-
-    def __init__(self, task: Task, should_stop: ShouldStop) -> None:
-        self._should_stop = should_stop
-        self._deadline_s = None if task.limit_s is None else time.monotonic() + task.limit_s
-        self.stop: Stop | None = None
-
-    def is_over(self) -> bool:
-        self.stop = self.stop or self._should_stop()
-        return self.stop is not None or self.is_late
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the attempt is past its limit."""
-        return self._deadline_s is not None and time.monotonic() > self._deadline_s
-
-
-def device_name() -> str:
-    """Returns what trials of this process run on, as JAX names it; `python` where the trainer does not use JAX."""
-    jax: Any = sys.modules.get("jax")
-    return str(jax.devices()[0].device_kind) if jax is not None else "python"

@@ -7,7 +7,7 @@ from pathlib import Path
 from launcher.contract.backend import Ended, Event, Order, Paused, Refused, ShouldStop, Task
 from launcher.contract.batch_folder import Batch, Outbox
 from launcher.contract.wire import Attached
-from launcher.work.desk import Desk
+from launcher.work.desk import SEPARATE, Desk
 from launcher.work.hosts import Hosts
 from sweeps.errors import StudyError
 from tracking.code_version import UNVERSIONED, code_version
@@ -72,12 +72,19 @@ def _work(
         send(event)
 
     order = batch.order()
+    left: list[Task] = []
     for task in batch.pack(place):
         known = _settled(order, task) if hosts.is_leader else None
         if hosts.leader_says(known is not None):
             if known is not None:  # by an earlier start of this job, which may not have come to say so
                 send(known)
             continue
+        left.append(task)
+    mode = desk.packing(left)
+    if mode != SEPARATE:
+        desk.run_pack(left, relay, mode=mode, should_stop=should_stop)
+        return is_refused or not is_paused
+    for task in left:
         desk.run(task, relay, should_stop=should_stop)
         if hosts.leader_says(is_refused):
             return True

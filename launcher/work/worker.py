@@ -1,7 +1,7 @@
-"""The worker of the local back end: trains one task after another in a process that stays warm.
+"""The worker of the local back end: trains one pack of tasks after another in a process that stays warm.
 
 Started as `python -m launcher.work.worker --parent PID [--core N]`. First line on stdin: the order; every further line:
-a task. Events go to stdout, one JSON line each; everything printed goes to stderr, a log file.
+the tasks of a pack, mostly one. Events go to stdout, one JSON line each; everything printed goes to stderr, a log file.
 """
 
 import argparse
@@ -13,8 +13,9 @@ import threading
 from typing import BinaryIO
 
 from launcher.contract.backend import Event, Refused
-from launcher.contract.wire import Ready, decode_order, decode_task, encode_event
-from launcher.work.desk import Desk, device_name
+from launcher.contract.wire import Ready, decode_order, decode_pack, encode_event
+from launcher.work.attempt import device_name
+from launcher.work.desk import SEPARATE, Desk
 from sweeps.errors import StudyError
 
 
@@ -46,7 +47,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     send(Ready(device=device_name()))
     while True:
-        desk.run(decode_task(lines.get()), send)
+        tasks = decode_pack(lines.get())
+        mode = desk.packing(tasks)
+        if mode != SEPARATE:
+            desk.run_pack(tasks, send, mode=mode)
+            continue
+        for task in tasks:
+            desk.run(task, send)
 
 
 def _claim_stdout() -> BinaryIO:

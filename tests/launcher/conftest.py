@@ -13,6 +13,7 @@ import pytest
 from launcher.contract.backend import Backend, Ended, Event, Order, Task
 from launcher.drive.open_backend import open_backend
 from launcher.settings.request import ClusterSpec, InlineCluster, LocalCluster, RayCluster, SlurmCluster
+from sweeps.compute import ComputeSpec
 from sweeps.pricing import price_trial
 from sweeps.study import Study
 from sweeps.trial import Trial
@@ -85,8 +86,9 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectPaths:
 def make_order() -> Callable[..., Order]:
     """An order for the fake trainer."""
 
-    def make(paths: ProjectPaths, *, trainer: str = FAKE_TRAINER) -> Order:
-        return Order(paths=paths, study="small", budget_core_hours=10.0, code_version="test", trainer=trainer)
+    def make(paths: ProjectPaths, *, trainer: str = FAKE_TRAINER, packing: str = "auto") -> Order:
+        words = {"study": "small", "budget_core_hours": 10.0, "code_version": "test"}
+        return Order(paths=paths, trainer=trainer, compute=ComputeSpec(packing=packing), **words)
 
     return make
 

@@ -7,10 +7,11 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sweeps.certificate import faultless
+from sweeps.compute import ComputeSpec
 from sweeps.errors import StudyError
 from sweeps.record import Outcome, Progress, Status
 from sweeps.trial import DataSpec, Trial
@@ -64,6 +65,29 @@ def train(
         saved.unlink(missing_ok=True)
     note(data_dir, trial, "end")
     return _outcome(trial, Status.FINISHED, loss)
+
+
+def pack_mode(trials: Sequence[Trial], *, data_dir: Path, compute: ComputeSpec) -> str:
+    """Packs where it is told to."""
+    return "separate" if compute.packing == "auto" else compute.packing
+
+
+def train_pack(
+    trials: Sequence[Trial],
+    *,
+    mode: str,
+    data_dir: Path,
+    checkpoint_dirs: Sequence[Path],
+    reports: Sequence[Callable[[Progress], None]],
+    ends: Sequence[Callable[[Outcome], None]],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Trains the members, whose ends are told in turn; a pack of trials called too_many gives out half-way."""
+    note(data_dir, trials[0], f"pack of {len(trials)}")
+    for trial, checkpoint_dir, report, end in zip(trials, checkpoint_dirs, reports, ends, strict=True):
+        if trial.model == "too_many":
+            raise MemoryError("the fake trainer has no room for so many")
+        end(train(trial, data_dir=data_dir, checkpoint_dir=checkpoint_dir, report=report, should_stop=should_stop))
 
 
 def _is_first_of_all_hosts(data_dir: Path) -> bool:

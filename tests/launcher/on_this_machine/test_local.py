@@ -161,3 +161,42 @@ def test_environment_is_the_same_for_all(paths: ProjectPaths, monkeypatch: pytes
     assert worker_environment(paths.compile_cache, is_on_cpu=True).items() <= first.items()
     monkeypatch.setenv("XLA_FLAGS", "")
     assert "XLA_FLAGS" not in worker_environment(paths.compile_cache, is_on_cpu=False)
+
+
+def test_a_worker_that_dies_loses_its_whole_pack(
+    make_order: Callable[..., Order], make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """A pack is one worker's: with it every member is lost, each with its own journal."""
+    tasks = make_tasks("deadly", seeds=3)
+    backend = LocalBackend(make_order(paths, packing="vmap"), workers=2)
+    backend.submit(tasks)
+    lost: list[str] = []
+
+    def is_last(event: Event) -> bool:
+        lost.extend([event.trial_id] if isinstance(event, Lost) else [])
+        return len(lost) == len(tasks)
+
+    try:
+        follow(backend, until=is_last)
+    finally:
+        backend.close()
+    assert sorted(lost) == sorted(task.trial.id for task in tasks)
+    assert (paths.data_dir / "calls.txt").read_text().count("pack of 3") == 1
+    assert [(record.status, record.attempts) for record in read_journals(paths, "small")] == [(Status.KILLED, 1)] * 3
+
+
+def test_a_pack_that_ends_well_leaves_its_worker_to_the_next_task(
+    make_order: Callable[..., Order], make_tasks: MakeTasks, paths: ProjectPaths, follow: Follow
+) -> None:
+    """The worker is free once the last member has ended, not before."""
+    backend = LocalBackend(make_order(paths, packing="scan"), workers=1)
+    try:
+        backend.submit(make_tasks(seeds=3))
+        backend.submit(make_tasks("other"))
+        events = follow(backend, ends=4)
+    finally:
+        backend.close()
+    single = next(task.trial.id for task in make_tasks("other"))
+    turns = [event.trial_id == single for event in events if isinstance(event, Started | Ended)]
+    assert turns in ([False] * 6 + [True] * 2, [True] * 2 + [False] * 6)
+    assert [record.status for record in read_journals(paths, "small")] == [Status.FINISHED] * 4

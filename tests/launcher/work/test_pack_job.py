@@ -82,3 +82,17 @@ def test_a_job_runs_on_the_code_it_was_submitted_for(order: Order, make_tasks: M
     pinned = dataclasses.replace(order, is_code_pinned=True, code_version=code_version())
     assert job(write_batch(paths.root, pinned, [make_tasks()], cluster="slurm"))
     assert read_journals(paths, "small")[0].status is Status.FINISHED
+
+
+def test_a_job_trains_its_pack_together_where_that_is_faster(
+    make_order: MakeOrder, make_tasks: MakeTasks, paths: ProjectPaths
+) -> None:
+    """Asked to make room it is paused whole; started again, it goes on as a pack with all that is left."""
+    order = make_order(paths, packing="vmap")
+    batch = write_batch(paths.root, order, [make_tasks(seeds=3)], cluster="slurm")
+    assert not job(batch, should_stop=lambda: Stop.MAKE_ROOM)
+    assert job(batch)
+    assert [record.status for record in read_journals(paths, "small")] == [Status.FINISHED] * 3
+    assert (paths.data_dir / "calls.txt").read_text().count("pack of 3") == 2
+    assert job(batch)
+    assert (paths.data_dir / "calls.txt").read_text().count("pack of 3") == 2
