@@ -41,14 +41,15 @@ def noise_floor(field: Field, evidence: Evidence) -> NoiseFloor:
 def _groups(evidence: Evidence) -> tuple[Floats, Floats, Ints]:
     """Returns sums of squares about the group mean, degrees of freedom and cell of repeated (cell, rate).
 
-    Rates above the best of their cell are left out: near the edge of stability runs scatter for another reason.
+    Rates above the best of their cell are left out, and cells that diverged at every rate: near the edge of stability
+    runs scatter for another reason.
     """
     squares: list[float] = []
     freedom: list[float] = []
     where: list[int] = []
     best = best_rates(evidence)
     for cell, rate, runs in evidence.runs.tolist():
-        if runs < 2 or rate > best.get(cell, rate):
+        if runs < 2 or rate > best.get(cell, -1):
             continue
         own = evidence.log_loss[(evidence.cell == cell) & (evidence.rate == rate)]
         squares.append(float(((own - own.mean()) ** 2).sum()))

@@ -1,37 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from strategy.belief import believe
 from strategy.design import outlook
 from strategy.evidence import Evidence
-from strategy.prior import LAW, law_and_slopes, prior_of
-from tests.strategy.worlds import field_of, record_of, train, true_log_loss
-
-
-def runs(field, truth, cells, *, rates=None, seeds=(0,), noise_sd=0.003, seed=0):
-    """Returns the records of some cells at some rates."""
-    rates = field.asked_rates if rates is None else rates
-    trials = [field.trial(cell, int(rate), s) for cell in cells for rate in rates for s in seeds]
-    return train(trials, field, truth, noise_sd=noise_sd, seed=seed)
-
-
-def test_slopes_are_those_of_the_law():
-    """The derivatives in closed form are those by differences, for two families at once."""
-    field = field_of(30_000.0, "scale/f0", "scale/f3", "scale/vit_f0", "scale/vit_f3")
-    records = runs(field, true_log_loss(field), range(3))
-    prior = prior_of(field, Evidence.read(field, records))
-    rng = np.random.default_rng(0)
-    theta = prior.mean + 0.2 * rng.standard_normal(len(prior.mean))
-    cells, rates = rng.integers(len(field.cells), size=20), rng.integers(len(field.peak_lrs), size=20)
-    _, slopes = law_and_slopes(theta, field, prior.origin, cells, rates)
-    for place in [*range(len(LAW)), len(LAW) + 1, len(theta) - 1]:
-        step = np.zeros(len(theta))
-        step[place] = 1e-6
-        above, _ = law_and_slopes(theta + step, field, prior.origin, cells, rates)
-        below, _ = law_and_slopes(theta - step, field, prior.origin, cells, rates)
-        assert slopes[:, place] == pytest.approx((above - below) / 2e-6, rel=1e-4, abs=1e-8)
+from tests.strategy.worlds import field_of, record_of, runs, true_log_loss
 
 
 def test_measured_cells_are_believed_as_measured():
@@ -70,24 +43,6 @@ def test_one_wild_run_moves_little():
     wild = record_of(field.trial(5, 2, 7), field, 2.0 * float(np.exp(truth[5, 2])))
     after = believe(field, Evidence.read(field, [*records, wild])).mean[-1, 2]
     assert abs(after - before) < 0.02
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), count=st.integers(1, 12))
-def test_more_runs_never_widen_an_outlook(seed, count):
-    """A run that is looked forward to narrows everything or nothing, and never below zero."""
-    field = field_of(5_000.0)
-    rng = np.random.default_rng(seed)
-    cells = rng.integers(len(field.cells), size=count).tolist()
-    belief = believe(field, Evidence.read(field, runs(field, true_log_loss(field), sorted({0, *cells}))))
-    asked = np.zeros(belief.mean.size)
-    asked[int(belief.mean.argmin())] = 1.0
-    view = outlook(belief, asked)
-    assert (view.variances_left() <= view.asked_variance + 1e-12).all()
-    after = view.after(int(rng.integers(len(view.mean))))
-    assert (np.diag(after.covariance) <= np.diag(view.covariance) + 1e-12).all()
-    assert -1e-12 <= after.asked_variance <= view.asked_variance + 1e-12
-    assert (view.gains(np.arange(len(view.mean))) >= 0.0).all()
 
 
 def test_nothing_is_believed_of_nothing():

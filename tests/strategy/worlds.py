@@ -41,7 +41,12 @@ def field_of(budget: float = BUDGET, *models: str, ceiling: float | None = None,
 
 
 def inquiry_of(
-    name: str, budget: float = BUDGET, *models: str, until: str | None = None, study: Study | None = None, **spec: object
+    name: str,
+    budget: float = BUDGET,
+    *models: str,
+    until: str | None = None,
+    study: Study | None = None,
+    **spec: object,
 ) -> Inquiry:
     """Returns what `strategy=NAME` makes of a study."""
     chosen = study_of(*models) if study is None else study
@@ -126,6 +131,22 @@ def train(
         noise = np.random.default_rng([seed, int(trial.id[:12], 16)]).normal(0.0, noise_sd)
         found.append(record_of(trial, field, float(np.exp(truth[place] + noise))))
     return found
+
+
+def runs(
+    field: Field,
+    truth: np.ndarray,
+    cells: Iterable[int],
+    *,
+    rates: Iterable[int] | None = None,
+    seeds: Iterable[int] = (0,),
+    noise_sd: float = 0.003,
+    seed: int = 0,
+) -> list[RunRecord]:
+    """Returns the records of some cells at some rates, the study's own where none are given."""
+    at = field.asked_rates.tolist() if rates is None else list(rates)
+    trials = [field.trial(cell, rate, s) for cell in cells for rate in at for s in seeds]
+    return train(trials, field, truth, noise_sd=noise_sd, seed=seed)
 
 
 def follow(
