@@ -30,7 +30,7 @@ def next_report(step: int, steps: int) -> int:
     return points[place] if place < len(points) else steps
 
 
-def unreported(trial: Trial, last: int | None, *, front: int) -> int:
+def unreported(trial: Trial, last: int | None, *, front: int, began: int = 0) -> int:
     """Returns how many steps an attempt may have trained after its last report, having died without a word.
 
     Args:
@@ -38,10 +38,14 @@ def unreported(trial: Trial, last: int | None, *, front: int) -> int:
         last: the step of that report; None where it made none: then it began at a state that was saved before the first
             report beyond `front`, or by a shorter run, and came no farther than one interval between reports.
         front: the furthest step that earlier attempts have told of.
+        began: a step that it cannot have begun before, since an earlier attempt has saved it.
     """
     steps = trial.steps
+    if trial.program is not None:  # the user's own reports when it likes
+        return steps - max(last or 0, began)
     if last is not None:
         return next_report(last, steps) - last
     points = (0, *curve_steps(steps))
     beyond = next_report(max(front, latest_start(trial)), steps)
-    return max(upper - lower for lower, upper in itertools.pairwise(points) if upper <= beyond)
+    widest = max(upper - lower for lower, upper in itertools.pairwise(points) if upper <= beyond)
+    return min(widest, steps - began)

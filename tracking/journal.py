@@ -231,13 +231,16 @@ def _status(last: Attempt) -> Status:
 
 def unseen_steps(attempts: Sequence[Attempt]) -> int:
     """Returns how many steps attempts may have trained after their last report that died, with a word or without."""
-    front, unseen = 0, 0
+    front, saved, unseen = 0, 0, 0
     for attempt in attempts:
         last = attempt.points[-1].step if attempt.points else None
-        fell = attempt.outcome is not None and attempt.outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY)
-        if fell or (attempt.outcome is None and not attempt.is_written):
-            unseen += unreported(attempt.trial, last, front=front)
-        front = max(front, last or 0, attempt.outcome.steps if attempt.outcome else 0)
+        outcome = attempt.outcome
+        fell = outcome is not None and outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY)
+        if fell or (outcome is None and not attempt.is_written):
+            unseen += unreported(attempt.trial, last, front=front, began=saved)
+        if outcome is not None and outcome.status in (Status.KILLED, Status.STOPPED):
+            saved = outcome.steps
+        front = max(front, last or 0, outcome.steps if outcome else 0)
     return unseen
 
 

@@ -32,6 +32,7 @@ class SimulatedBackend:
         """Handed in and not over."""
         self._free = conditions.slots
         self._events: list[tuple[float, int, Event | None, SimulatedRun]] = []
+        self._jobs: dict[str, list[str]] = {}
         self._count = itertools.count()
         self._speeds: dict[str, float] = {}
         self._unfit: dict[str, bool] = {}
@@ -61,23 +62,30 @@ class SimulatedBackend:
             self._queued[task.trial.id] = task
             self._waiting.append(task)
         self._fill()
-        return f"job-{next(self._count)}"
+        job = f"job-{next(self._count)}"
+        self._jobs[job] = [task.trial.id for task in tasks]
+        return job
 
     def poll(self, timeout_s: float) -> Sequence[Event]:
         """Returns the next events, the clock having moved to them; nothing where nothing runs."""
         while self._events:
-            at_s, _, event, run = heapq.heappop(self._events)
-            self.clock.advance(at_s)
-            if event is None:  # the job has left the queue
-                self._start(run)
-                continue
-            self._note(event, run)
-            return (event,)
+            event = self._next()
+            if event is not None:
+                return (event,)
         return ()
 
+    def pass_unheard(self, hours: float) -> None:
+        """Lets time pass without a driver: what happens is journalled, and no event tells of it later [h]."""
+        until_s = self.clock.now_s + 3600.0 * hours
+        while self._events and self._events[0][0] <= until_s:
+            self._next()
+        self.clock.advance(until_s)
+
     def cancel(self, job: str) -> None:
-        """Drops everything: jobs are not told apart here."""
-        self.stop()
+        """Kills what runs of a job, without a word, and drops the rest of it."""
+        for trial_id in self._jobs.pop(job, []):
+            self._drop(trial_id)
+        self._fill()
 
     def logs(self, job: str) -> str:
         """Returns nothing: simulated runs print nothing."""
@@ -89,13 +97,8 @@ class SimulatedBackend:
 
     def stop(self) -> None:
         """Kills whatever runs, without a word."""
-        for run in self._runs.values():
-            if run.attempt is not None:
-                run.lose(self._conditions.checkpoint_every_h, self.clock.now_s)
-        self._waiting.clear()
-        self._queued.clear()
-        self._events.clear()
-        self._free = self._conditions.slots
+        for trial_id in list(self._queued):
+            self._drop(trial_id)
 
     def close(self) -> None:
         """Lets go; jobs stay."""
@@ -114,6 +117,35 @@ class SimulatedBackend:
         run = self._runs.get(trial_id)
         return 0.0 if run is None else float(run.saved_step)
 
+    def _next(self) -> Event | None:
+        """Moves the clock to what happens next; returns what is told of it."""
+        at_s, _, event, run = heapq.heappop(self._events)
+        self.clock.advance(at_s)
+        if event is not None:
+            self._note(event, run)
+        elif run.attempt is None:  # the job has left the queue
+            self._start(run)
+        else:  # it died under the run, and goes back to the queue
+            self.preemptions += 1
+            run.lose(self._conditions.checkpoint_every_h)
+            self._push(at_s + 3600.0 * self._wait_h(), None, run)
+        return event
+
+    def _drop(self, trial_id: str) -> None:
+        """Takes a trial off the cluster, whatever it is at."""
+        task = self._queued.pop(trial_id, None)
+        if task is None:
+            return
+        run = self._runs[trial_id]
+        if run.attempt is not None:
+            run.cut(self._conditions.checkpoint_every_h, self.clock.now_s)
+        if task in self._waiting:
+            self._waiting.remove(task)
+            return
+        self._events = [item for item in self._events if item[3] is not run]
+        heapq.heapify(self._events)
+        self._free += 1
+
     def _fill(self) -> None:
         """Gives free slots to what waits; a job is in the queue for a while first."""
         while self._free and self._waiting:
@@ -131,12 +163,19 @@ class SimulatedBackend:
     def _start(self, run: SimulatedRun) -> None:
         """Begins an attempt and foresees all of its events."""
         task, losses, hours = run.task, self._losses(run.task.trial), self._hours(run.task)
-        first = max(run.saved_step, task.shared_steps)
+        states = (run.saved_step, run.saved_shared_steps), (task.shared_steps, task.shared_steps)
+        first, shared = max(states)
         ending, after_h = self._ending(task, left_h=hours * (1.0 - first / task.trial.steps))
         attempt = Attempt(
-            task=task, first_step=first, began_s=self.clock.now_s, hours=hours, ending=ending, ends_after_h=after_h,
+            task=task,
+            first_step=first,
+            shared_steps=shared,
+            began_s=self.clock.now_s,
+            hours=hours,
+            ending=ending,
+            ends_after_h=after_h,
             diverges=losses is None,
-        )  # fmt: skip
+        )
         run.start(attempt)
         self._push(self.clock.now_s, Started(trial_id=task.trial.id, worker="slot", is_compiling=False), run)
         for at_s, progress in attempt.points():
@@ -162,16 +201,19 @@ class SimulatedBackend:
         after_h = float(self._rng.exponential(1.0 / c.preemptions_per_h)) if c.preemptions_per_h > 0.0 else math.inf
         if after_h >= left_h:
             return Ending.DONE, math.inf
-        return (Ending.PAUSED if self._rng.random() < c.graceful_share else Ending.KILLED), after_h
+        if self._rng.random() < c.graceful_share:
+            return Ending.PAUSED, after_h
+        is_requeued = c.requeued_share > 0.0 and self._rng.random() < c.requeued_share
+        return (Ending.REQUEUED if is_requeued else Ending.KILLED), after_h
 
-    def _last_event(self, attempt: Attempt, losses: tuple[float, float] | None) -> Event:
-        trial, shared = attempt.task.trial, attempt.task.shared_steps
+    def _last_event(self, attempt: Attempt, losses: tuple[float, float] | None) -> Event | None:
+        trial, shared = attempt.task.trial, attempt.shared_steps
         outcome = attempt.outcome(losses)
         if outcome is not None:
             return Ended(trial_id=trial.id, outcome=outcome)
         if attempt.ending is Ending.PAUSED:
             return Paused(trial_id=trial.id, reason="pre-empted", saved_step=attempt.last_step, shared_steps=shared)
-        return Lost(trial_id=trial.id, reason="pre-empted")
+        return None if attempt.ending is Ending.REQUEUED else Lost(trial_id=trial.id, reason="pre-empted")
 
     def _note(self, event: Event, run: SimulatedRun) -> None:
         """Keeps what an event says where the journals would."""
@@ -187,7 +229,7 @@ class SimulatedBackend:
                 self._push(self.clock.now_s + 3600.0 * self._wait_h(), None, run)  # the same job goes on
             case Lost():
                 self.preemptions += 1
-                run.lose(self._conditions.checkpoint_every_h, self.clock.now_s)
+                run.lose(self._conditions.checkpoint_every_h)
                 self._leave(run)
             case _:
                 pass

@@ -3,13 +3,14 @@
 import enum
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from launcher.contract.backend import Task
 from sweeps.certificate import Certificate, faultless
-from sweeps.curve import curve_steps, unreported
+from sweeps.curve import curve_steps
 from sweeps.record import Outcome, Progress, RunRecord, Status
-from tracking.journal import join_curves, repeated_steps
+from tracking.attempt_file import Attempt as Journalled
+from tracking.journal import fold
 
 _LAST_POINTS = 4
 """Reports of an attempt that are told of besides its first, which shows where it began: the others lie close."""
@@ -25,6 +26,8 @@ class Ending(enum.Enum):
     """Pre-empted, its state saved."""
     KILLED = "killed"
     """Pre-empted without a word."""
+    REQUEUED = "requeued"
+    """Likewise, and the cluster begins the same job again without telling anybody."""
     FAILED = "failed"
     OUT_OF_MEMORY = "out of memory"
 
@@ -35,6 +38,8 @@ class Attempt:
 
     task: Task
     first_step: int
+    shared_steps: int
+    """Those of them that a shorter run has trained."""
     began_s: float
     hours: float
     """Of the whole trial, from its first step to its last [h]."""
@@ -65,6 +70,10 @@ class Attempt:
         """When it ends [s of virtual time]."""
         return self._at_s(self.last_step)
 
+    def cut_at(self, at_s: float) -> "Attempt":
+        """Returns the attempt as it was if somebody killed it then."""
+        return replace(self, ending=Ending.KILLED, ends_after_h=(at_s - self.began_s) / 3600.0)
+
     def points(self) -> Iterator[tuple[float, Progress]]:
         """Yields the last reports before its end, with the time of each; a run reports at log-spaced steps."""
         trial = self.task.trial
@@ -80,13 +89,13 @@ class Attempt:
                     train_loss=1.0,
                     val_loss=None,
                     wall_s=3600.0 * self.hours * step / trial.steps,
-                    shared_steps=self.task.shared_steps,
+                    shared_steps=self.shared_steps,
                 ),
             )
 
     def outcome(self, losses: tuple[float, float] | None) -> Outcome | None:
         """Returns how the attempt ended; None where the cluster cut it short."""
-        trial, shared = self.task.trial, self.task.shared_steps
+        trial = self.task.trial
         status = Status.FINISHED if losses is not None else Status.DIVERGED
         steps = self.last_step
         if not self.is_complete:
@@ -110,7 +119,7 @@ class Attempt:
             compile_s=0.0,
             error=f"simulated failure of {trial.name} at step {self.last_step}" if status is Status.FAILED else None,
             certificate=certificate,
-            shared_steps=shared,
+            shared_steps=self.shared_steps,
         )
 
     def cut_short(self) -> Outcome:
@@ -123,17 +132,43 @@ class Attempt:
             train_loss=None,
             wall_s=3600.0 * self.hours * self.last_step / self.task.trial.steps,
             compile_s=0.0,
-            shared_steps=self.task.shared_steps,
+            shared_steps=self.shared_steps,
         )
 
     def last_checkpoint(self, every_h: float) -> int:
-        """Returns the step of the last checkpoint before its end."""
+        """Returns the step of the last checkpoint before its end; its first step where it has made none."""
         done_h = self.hours * (self.last_step - self.first_step) / self.task.trial.steps
         saved_h = every_h * math.floor(done_h / every_h)
         return self.first_step + math.floor(saved_h / self.hours * self.task.trial.steps)
 
     def _at_s(self, step: int) -> float:
         return self.began_s + 3600.0 * self.hours * (step - self.first_step) / self.task.trial.steps
+
+
+@dataclass
+class _Journal:
+    """What one attempt has written."""
+
+    task: Task
+    began_s: float
+    points: list[Progress] = field(default_factory=list[Progress])
+    outcome: Outcome | None = None
+    ended_s: float | None = None
+
+    def read(self, *, is_written: bool) -> Journalled:
+        """Returns it as a reader of journals finds it."""
+        return Journalled(
+            trial=self.task.trial,
+            cost=self.task.cost,
+            budget_core_hours=None,
+            code_version="rehearsal",
+            device="simulated",
+            started_unix_s=self.began_s,
+            points=tuple(self.points),
+            outcome=self.outcome,
+            ended_unix_s=self.ended_s,
+            is_written=is_written,
+        )
 
 
 @dataclass
@@ -145,88 +180,64 @@ class SimulatedRun:
     """The one that runs now."""
     saved_step: int = 0
     """Where the next attempt begins."""
+    saved_shared_steps: int = 0
+    """Those of them that a shorter run has trained."""
     trained_steps: int = 0
     """Really trained by attempts that ended, repeats and unreported ones included."""
-    curves: list[list[Progress]] = field(default_factory=list[list[Progress]])
-    """What each attempt has reported."""
-    front_step: int = 0
-    """The furthest step that an attempt has told of."""
-    unseen_steps: int = 0
-    """What attempts may have trained that died without a word, as the journals tell."""
-    outcome: Outcome | None = None
-    """Of the last attempt that had one."""
-    last_status: Status = Status.KILLED
-    """How the last attempt ended."""
-    began_s: float = 0.0
-    ended_s: float | None = None
+    journals: list[_Journal] = field(default_factory=list[_Journal])
+    """One for each attempt."""
 
     def start(self, attempt: Attempt) -> None:
         """Begins an attempt."""
-        self.began_s = self.began_s if self.curves else attempt.began_s
-        self.attempt, self.ended_s = attempt, None
-        self.curves.append([])
+        self.attempt = attempt
+        self.journals.append(_Journal(task=attempt.task, began_s=attempt.began_s))
 
     def report(self, progress: Progress) -> None:
-        """Keeps a point of the attempt that runs."""
-        self.curves[-1].append(progress)
-        self.front_step = max(self.front_step, progress.step)
+        """Journals a point of the attempt that runs."""
+        self.journals[-1].points.append(progress)
 
     def end(self, outcome: Outcome, at_s: float) -> None:
         """Ends the attempt with an outcome."""
-        self.front_step = max(self.front_step, outcome.steps)
-        self.outcome, self.last_status = outcome, outcome.status
-        if outcome.status in (Status.FAILED, Status.OUT_OF_MEMORY):
-            self._count_unseen()
-        self._leave(at_s)
+        self.journals[-1].outcome, self.journals[-1].ended_s = outcome, at_s
+        self._leave()
 
     def pause(self, at_s: float) -> None:
         """Ends the attempt with its state saved."""
         assert self.attempt is not None
-        self.saved_step = self.attempt.last_step
-        self.outcome, self.last_status = self.attempt.cut_short(), Status.KILLED
-        self.front_step = max(self.front_step, self.saved_step)
-        self._leave(at_s)
+        self.saved_step, self.saved_shared_steps = self.attempt.last_step, self.attempt.shared_steps
+        self.end(self.attempt.cut_short(), at_s)
 
-    def lose(self, checkpoint_every_h: float, at_s: float) -> None:
+    def lose(self, checkpoint_every_h: float) -> None:
         """Ends the attempt without a word: the next begins at its last checkpoint."""
         assert self.attempt is not None
-        self.last_status = Status.KILLED
-        self.saved_step = max(self.saved_step, self.attempt.last_checkpoint(checkpoint_every_h))
-        self._count_unseen()
-        self._leave(at_s)
+        saved_step = self.attempt.last_checkpoint(checkpoint_every_h)
+        if saved_step > self.attempt.first_step:
+            self.saved_step, self.saved_shared_steps = saved_step, self.attempt.shared_steps
+        self._leave()
+
+    def cut(self, checkpoint_every_h: float, at_s: float) -> None:
+        """Likewise, at a time before the end that was foreseen."""
+        assert self.attempt is not None
+        self.attempt = self.attempt.cut_at(at_s)
+        told = self.journals[-1].points
+        # All of its reports were to be the last ones before the end foreseen.
+        told += [point for _, point in self.attempt.points() if not told or point.step > told[-1].step]
+        self.lose(checkpoint_every_h)
 
     def record(self) -> RunRecord | None:
         """Returns what the journals say; None before the first attempt."""
-        if not self.curves:
+        if not self.journals:
             return None
-        status = Status.RUNNING if self.attempt else self.last_status
-        return RunRecord(
-            trial=self.task.trial,
-            cost=self.task.cost,
-            budget_core_hours=None,
-            status=status,
-            outcome=self.outcome,
-            curve=join_curves(self.curves),
-            attempts=len(self.curves),
-            code_version="rehearsal",
-            device="simulated",
-            started_unix_s=self.began_s,
-            ended_unix_s=self.ended_s,
-            repeated_steps=repeated_steps(self.curves),
-            unseen_steps=self.unseen_steps,
-            attempt_step=self.curves[-1][-1].step if self.curves[-1] else None,
-        )
+        earlier, last = self.journals[:-1], self.journals[-1]
+        is_written = self.attempt is not None
+        return fold([*(journal.read(is_written=False) for journal in earlier), last.read(is_written=is_written)])
 
     @property
     def trained_core_hours(self) -> float:
         """The price of what attempts that ended have really trained."""
         return self.task.cost.core_hours * self.trained_steps / self.task.trial.steps
 
-    def _count_unseen(self) -> None:
-        last = self.curves[-1][-1].step if self.curves[-1] else None
-        self.unseen_steps += unreported(self.task.trial, last, front=self.front_step)
-
-    def _leave(self, at_s: float) -> None:
+    def _leave(self) -> None:
         assert self.attempt is not None
         self.trained_steps += self.attempt.last_step - self.attempt.first_step
-        self.attempt, self.ended_s = None, at_s
+        self.attempt = None

@@ -13,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher.settings import schema
 from launcher.settings.calibrations import with_calibrations
-from launcher.settings.conditions import Conditions
+from launcher.settings.conditions import Conditions, check_conditions
 from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
 from launcher.settings.pick_file import picked, read_pick_file
-from launcher.settings.request import CLUSTERS, AshaSpec, ClusterSpec, Request, TrainerSpec
-from strategy.spec import SETTINGS, STRATEGIES, StrategySpec
+from launcher.settings.request import CLUSTERS, ClusterSpec, Request, TrainerSpec
+from launcher.settings.strategy_settings import asha_of, check_strategy
+from strategy.spec import STRATEGIES, StrategySpec
 from sweeps.budget import Budget, parse_core_hours
 from sweeps.canonical import from_jsonable
 from sweeps.compute import PACKINGS, REMATS, SHARDINGS, ComputeSpec
@@ -159,7 +160,8 @@ def request_from(config: DictConfig) -> Request:
     action_of(config)
     study = _study(config) if config.pick is None else _picked(config, _study(config))
     spend = None if config.spend is None else parse_core_hours(config.spend, what="spend cap")
-    strategy = _strategy(config)
+    strategy = _noun(StrategySpec, config.strategy)
+    check_strategy(strategy, until=config.until, has_pick=config.pick is not None)
     own_schedule = None
     if strategy.name == "trunk" and study.schedule.name != "wsd":
         own_schedule = study.schedule
@@ -173,7 +175,7 @@ def request_from(config: DictConfig) -> Request:
         strategy=strategy,
         until=config.until,
         own_schedule=own_schedule,
-        asha=_asha(config, strategy),
+        asha=asha_of(strategy, config.cluster.name),
         compute=_noun(ComputeSpec, config.compute),
         finetune=_finetune(config),
         tracking_uri=config.tracking.uri,
@@ -199,19 +201,9 @@ def rehearsal_from(config: DictConfig) -> tuple[tuple[Request, ...], int, Condit
     words = [config.budget] if config.budgets is None else [word for word in str(config.budgets).split(",") if word]
     plain = {"seeds": None, "budgets": None}
     each = (OmegaConf.merge(config, plain | {"budget": word.strip()}) for word in words)
-    return tuple(request_from(cast(DictConfig, one)) for one in each), seeds, _conditions(config)
-
-
-def _conditions(config: DictConfig) -> Conditions:
-    spec = _noun(Conditions, config.rehearse)
-    for field in dataclasses.fields(spec):
-        value = getattr(spec, field.name)
-        least = 1 if field.name in ("slots", "cores_per_run") else 0
-        is_chance = field.name in ("graceful_share", "failures_per_run", "out_of_memory_per_model")
-        if not value >= least or (is_chance and value > 1) or (field.name == "checkpoint_every_h" and value == 0):
-            allowed = "between 0 and 1" if is_chance else "1 or more" if least else "0 or more, checkpoints above 0"
-            raise StudyError(f"rehearse.{field.name}={value} cannot be; it must be {allowed}")
-    return spec
+    conditions = _noun(Conditions, config.rehearse)
+    check_conditions(conditions)
+    return tuple(request_from(cast(DictConfig, one)) for one in each), seeds, conditions
 
 
 def study_from(config: DictConfig) -> tuple[Study, ComputeSpec, ClusterSpec]:
@@ -235,41 +227,6 @@ def _finetune(config: DictConfig) -> FinetuneSpec:
     if config.action != "finetune" or config.seeds is None:
         return spec
     return dataclasses.replace(spec, seeds=tuple(range(config.seeds)))
-
-
-def _strategy(config: DictConfig) -> StrategySpec:
-    """Returns the strategy; raises StudyError where a setting belongs to another one."""
-    spec = _noun(StrategySpec, config.strategy)
-    given = {key for key, value in _plain(config.strategy).items() if key != "name" and value is not None}
-    for key in sorted(given - set(SETTINGS[spec.name])):
-        owner = " or ".join(name for name, keys in SETTINGS.items() if key in keys)
-        raise StudyError(f"strategy.{key} belongs to strategy={owner}, not to {spec.name}; leave it out")
-    if config.until is not None and spec.name not in ("informed", "ladder"):
-        raise StudyError(
-            f"until={config.until!r} stops a strategy that asks round by round what is worth training, which "
-            f"strategy={spec.name} does not (try: STRATEGY=informed, or STRATEGY=ladder)"
-        )
-    if config.pick is not None and spec.name not in ("grid", "asha"):
-        raise StudyError(f"strategy={spec.name} chooses cells, but a pick file names its own; leave one of them out")
-    return spec
-
-
-def _asha(config: DictConfig, strategy: StrategySpec) -> AshaSpec | None:
-    if strategy.name != "asha":
-        return None
-    settings = {key: getattr(strategy, key) for key in SETTINGS["asha"] if getattr(strategy, key) is not None}
-    if config.cluster.name != "ray":
-        raise StudyError(
-            f"strategy=asha stops runs through Ray Tune, so it needs cluster=ray, not {config.cluster.name} "
-            "(try: make sweep STRATEGY=asha CLUSTER=ray)"
-        )
-    spec = AshaSpec(**settings)
-    if spec.reduction_factor < 2 or not 0.0 < spec.grace_fraction < 1.0:
-        raise StudyError(
-            f"strategy=asha needs a reduction_factor of 2 or more and a grace_fraction between 0 and 1, not "
-            f"{spec.reduction_factor} and {spec.grace_fraction:g}"
-        )
-    return spec
 
 
 def _program(config: DictConfig) -> str | None:
