@@ -21,8 +21,8 @@ from analysis.tables.points import points_from_records
 from launcher.settings.compose import compose
 from strategy.schedules import compare_schedules
 from sweeps.grid import Grid
-from sweeps.plan import core_hours_spent
 from sweeps.record import RunRecord
+from sweeps.spent import core_hours_spent
 from sweeps.study import Study
 from tracking.ledger import load_records
 from tracking.paths import project_paths

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from strategy.evidence import Evidence
 from strategy.field import Field
-from sweeps.plan import core_hours_spent
 from sweeps.prediction import Prediction
 from sweeps.record import RunRecord, Status
+from sweeps.spent import core_hours_spent
 from sweeps.trial import Trial
 
 

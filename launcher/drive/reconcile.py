@@ -1,8 +1,7 @@
 """The reconcile loop: desired trials minus recorded ones are submitted and followed until none is owed."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from launcher.contract.backend import (
     Backend,
@@ -20,13 +19,12 @@ from launcher.contract.backend import (
 )
 from launcher.drive.requests_file import Ask
 from launcher.drive.retries import GIVE_UP_AFTER, Retries
-from launcher.drive.spending import SpendLedger
+from launcher.drive.surroundings import Settlement, Surroundings, SweepCancelled, SweepStopped
 from launcher.drive.trunks import Chains
-from launcher.show.progress import View, last_line
-from launcher.show.tally import Tally
+from launcher.show.progress import last_line
 from sweeps.budget import format_core_hours
 from sweeps.errors import StudyError
-from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
+from sweeps.record import MAX_ATTEMPTS, Outcome, Status
 
 COMMON_CAUSE_TRIALS = 3
 """So many trials, the first ones, failing with the same last line have one cause: the sweep stops."""
@@ -35,55 +33,6 @@ MAX_HELD_WAITS = 60
 """So long a journal that a foreign process writes is waited for."""
 POLL_S = 0.5
 LOG_TAIL_LETTERS = 2000
-
-
-class SweepStopped(Exception):
-    """The sweep cannot go on; its text is for the person at the keyboard."""
-
-
-class SweepCancelled(SweepStopped):
-    """Somebody has typed make stop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settlement:
-    """What became of the pending trials of a plan."""
-
-    finished: int
-    diverged: int
-    stopped: int = 0
-    """Ended early, since other learning rates of their cell were ahead."""
-    out_of_memory: tuple[str, ...] = ()
-    """Names of the trials that do not fit where they ran."""
-    failed: tuple[str, ...]
-    """Names of the trials that raised an exception at every attempt."""
-    left: tuple[str, ...]
-    """A line for each trial left to the next command, with the reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What the loop is told about and tells, besides the back end."""
-
-    tally: Tally
-    view: View
-    ledger: SpendLedger
-    on_settled: Callable[[str], None]
-    """Called with the id of each trial that needs no further attempt; must not wait."""
-    known: Callable[[str], RunRecord | None]
-    """What the journals say now of a trial, by its id."""
-    saved_mark: Callable[[str], float] = lambda trial_id: 0.0
-    """What grows when the checkpoint of a trial does, by its id."""
-    asked: Callable[[], set[Ask]] = set[Ask]
-    """What other terminals ask."""
-    on_turn: Callable[[], None] = lambda: None
-    """Called at every turn of the loop."""
-    more: Callable[[frozenset[str]], Sequence[Sequence[Task]]] = lambda given_up: ()
-    """What is to be run besides once nothing is owed, given the ids of trials that were given up; empty: nothing."""
-    clock: Callable[[], float] = time.monotonic
-    """[s]"""
-    sleep: Callable[[float], None] = time.sleep
-    """Rehearsals have a time of their own."""
 
 
 def run(packs: Sequence[Sequence[Task]], backend: Backend, around: Surroundings) -> Settlement:

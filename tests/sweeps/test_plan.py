@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sweeps.budget import READING_TOLERANCE, Budget, parse_core_hours
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
-from sweeps.plan import Plan, core_hours_spent, make_plan
+from sweeps.plan import Plan, make_plan
 from sweeps.record import RunRecord, Status
+from sweeps.spent import core_hours_spent
 from sweeps.study import Study
 from sweeps.trial import Trial
 

@@ -92,7 +92,7 @@ MISTAKES = [
     (["budget=10k", "seeds=2", "seed=1"], "both seed and seeds are given"),
     (["budget=10k", "schedule.name=linear"], r"schedule\.name 'linear' is unknown; choose cosine, wsd, constant"),
     (["budget=10k", "study.recipe.compute_dtype=fp16"], "choose float32, bfloat16"),
-    (["budget=10k", "action=fly"], "action 'fly' is unknown; choose plan, sweep, finetune, .*models"),
+    (["budget=10k", "action=fly"], "action 'fly' is unknown; choose plan, sweep, rehearse, finetune, .*models"),
     (["budget=10k", "format=xml"], "format 'xml' is unknown; choose table, json"),
     (["budget=10k", "model=scale/f3", "model.shape.stage_depths=[1]"], "same number of stages"),
     (["budget=[1"], "settings are written key=value"),
