@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ROOMS = ("sweeps", "tracking", "training", "analysis", "launcher")
+ROOMS = ("sweeps", "tracking", "training", "analysis", "strategy", "launcher")
 HEAVY = ("jax", "ray", "mlflow", "submitit", "hydra", "omegaconf", "matplotlib", "scipy.stats", "optax", "orbax")
 KNOW_HYDRA = {
     "launcher.__main__",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from strategy.spec import SETTINGS as OF_STRATEGIES
 from sweeps.budget import format_core_hours
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,15 @@ def test_every_word_is_in_the_manual(word: str) -> None:
 def test_every_setting_is_in_the_manual(name: str) -> None:
     """docs/config.md has each top-level key and each group of conf/."""
     assert f"`{name}" in (CHECKOUT / "docs" / "config.md").read_text()
+
+
+def test_every_setting_of_strategies_and_rehearsals_is_in_the_manual() -> None:
+    """docs/strategies.md has each strategy, each setting of one, and each of the cluster of rehearsals."""
+    page = (CHECKOUT / "docs" / "strategies.md").read_text()
+    words = [f"`{name}`" for name in OF_STRATEGIES]
+    words += [f"`strategy.{key}`" for keys in OF_STRATEGIES.values() for key in keys]
+    words += [f"`rehearse.{key}`" for key in SETTINGS["rehearse"]]
+    assert not [word for word in words if word not in page]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -174,6 +184,38 @@ def test_the_lab_log_has_the_figures_of_its_benchmarks() -> None:
         f"queued in {overhead['queued_in']:.0f} s; driver {overhead['queued_driver_memory']:.0f} MB, "
         f"{overhead['queued_driver_core']:.1f} % of a core"
     ) in page
+
+
+@pytest.mark.parametrize("label", ["", " off the surface"])
+@pytest.mark.parametrize("budget", ["3k", "10k", "30k", "60k", "110k"])
+def test_strategies_are_worth_what_was_rehearsed(budget: str, label: str) -> None:
+    """The row of a budget in docs/strategies.md is what the benchmark of rehearsals found last."""
+    figures, name = _figures("rehearsal"), f"{budget}{label}"
+    rules = [
+        f"{figures[f'{name} {rule} regret']:.2f} ({figures[f'{name} {rule} worst decile']:.2f})"
+        for rule in ("informed + two_trial", "dearest", "full_grid", "largest", "random")
+    ]
+    spent = f"{figures[f'{name} spent']:.0f} %, {figures[f'{name} spent at most']:.0f} %"
+    cells = [budget, rules[0], spent, f"{figures[f'{name} interval held']:.0f} %", *rules[1:]]
+    assert f"| {' | '.join(cells)} |" in (CHECKOUT / "docs" / "strategies.md").read_text()
+
+
+def test_the_manual_of_strategies_has_the_figures_of_its_benchmarks() -> None:
+    """What is said of the ladder, the spend cap, trunks and learning rates is in the results."""
+    page = " ".join((CHECKOUT / "docs" / "strategies.md").read_text().split())
+    ladder, cap, rates, law = map(_figures, ("rehearsal", "spend_cap", "two_trial", "trunk_law"))
+    for name in ("ladder", "ladder off the surface"):
+        assert (
+            f"to {ladder[f'{name} error at 110k']:.2f} % ({ladder[f'{name} bias at 110k']:+.2f} % on average), held "
+            f"{ladder[f'{name} 90 % interval held']:.0f} %, for {ladder[f'{name} spent']:.1f} % of the grid"
+        ) in page
+    assert f"with {cap['pre-emptions']:,} pre-emptions and {cap['drivers that died']:,} drivers that died" in page
+    assert [cap[name] for name in ("cap exceeded", "more trained than counted")] == [0, 0]
+    assert f"counted was {cap['mean counted / trained']:.2f} times what was trained" in page
+    for name in ("two_trial", "two_trial cell by cell", "full grid as believed"):
+        assert f"{rates[f'{name} regret']:+.2f} % (sd {rates[f'{name} sd over splits']:.2f})" in page
+    low, high = law["slope difference, low"], law["slope difference, high"]
+    assert f"resolved: {law['slope difference by cells']:+.3f} ({low:+.3f} to {high:+.3f}, 90 %)" in page
 
 
 @pytest.mark.parametrize(
