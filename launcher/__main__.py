@@ -109,6 +109,7 @@ def _job(config: DictConfig) -> Job:
         return functools.partial(rehearse, *rehearsal_from(config))
     request = request_from(config)
     make_plan(request.study, request.budget).require_cells()  # before anything slow is opened
+    _ = request.inquiry  # what cannot be asked is refused here
     acts = {"plan": show_plan, "sweep": sweep, "finetune": finetune}
     return functools.partial(acts[action], request)
 
