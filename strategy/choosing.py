@@ -30,24 +30,25 @@ class Inquiry:
 
     @classmethod
     def of(cls, study: Study, budget: Budget, spec: StrategySpec, until: str | None = None) -> "Inquiry":
-        """Returns the inquiry; raises StudyError where the strategy's settings, question or stop rule cannot be."""
+        """Returns the inquiry; raises StudyError where the strategy's settings, question or stop rule cannot be.
+
+        No run costs more than the budget. What is asked of a larger one is predicted.
+        """
         ceiling = None if spec.ceiling is None else parse_core_hours(spec.ceiling, what="strategy.ceiling")
         _check(study, spec, ceiling, budget)
-        field = Field(study=study, budget_core_hours=budget.core_hours, ceiling_core_hours=ceiling)
+        rule = None if until is None else parse_until(until)
+        question = _question(spec, budget, rule)
+        asked = [one.budget_core_hours or 0.0 for one in (question, *([rule.question] if rule else []))]
+        top = max(budget.core_hours, *asked)
+        field = Field(study=study, budget_core_hours=top, ceiling_core_hours=ceiling or budget.core_hours)
         if len(field.cells) > MOST_CELLS and spec.name != "two_trial":
             raise StudyError(
                 f"strategy={spec.name} chooses among at most {MOST_CELLS} cells, and study {study.name} has "
                 f"{len(field.cells)} within {budget} (try: strategy=two_trial, or fewer study.epochs)"
             )
-        rule = None if until is None else parse_until(until)
-        kind = "optimum" if spec.name == "informed" else "loss"
-        question = Question(kind=kind, budget_core_hours=budget.core_hours)
-        if spec.question is not None:
-            question = parse_question(spec.question)
-        elif rule is not None:
-            question = rule.question
         if len(field.cells):
-            check_question(question, field)
+            for one in (question, *([rule.question] if rule else [])):
+                check_question(one, field)
         return cls(field=field, spec=spec, question=question, until=rule)
 
     @property
@@ -104,6 +105,16 @@ def two_trial_round(state: State) -> Round:
     spent, grid = state.spent_core_hours, field.grid_core_hours
     cost = f"{format_core_hours(spent)} core-hours used, {100 * spent / grid:.0f} % of the full grid's"
     return Round(trials=trials_at(state, affordable), lines=(f"{line}; {cost}",))
+
+
+def _question(spec: StrategySpec, budget: Budget, rule: StopRule | None) -> Question:
+    """Returns what is asked: as it was typed, else what the stop rule asks, else of the budget."""
+    if spec.question is not None:
+        return parse_question(spec.question)
+    if rule is not None:
+        return rule.question
+    kind = "optimum" if spec.name == "informed" else "loss"
+    return Question(kind=kind, budget_core_hours=budget.core_hours)
 
 
 def _check(study: Study, spec: StrategySpec, ceiling: float | None, budget: Budget) -> None:

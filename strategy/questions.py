@@ -79,9 +79,9 @@ def check_question(question: Question, field: Field) -> None:
     dearest = float(field.core_hours.max())
     if budget is not None and budget > 2.0 * dearest:
         raise StudyError(
-            f"question {question}: the dearest cell of study {field.study.name} within the budget costs "
+            f"question {question}: the dearest cell of study {field.study.name} costs "
             f"{format_core_hours(dearest)}, and no loss beyond twice that can be answered "
-            f"(try: a larger BUDGET, or more study.epochs or study.models)"
+            f"(try: more study.epochs or study.models)"
         )
 
 
