@@ -59,9 +59,10 @@ def conclusion(request: Request, records: Sequence[RunRecord]) -> Conclusion | N
         return None
     belief = believe(inquiry.field, Evidence.read(inquiry.field, records))
     share = 100 * choice.spent_core_hours / choice.grid_core_hours
+    top = format_core_hours(inquiry.field.budget_core_hours)
     lines = [
         f"strategy {request.strategy.name}: {standing_line(inquiry.question, belief)}",
-        f"choice for {format_core_hours(inquiry.field.budget_core_hours)}: {choice.model} x {choice.epochs:g} epochs at "
+        f"choice for {top}: {choice.model} x {choice.epochs:g} epochs at "
         f"peak_lr {choice.peak_lr:g}, loss {choice.predicted_loss:.4g} ({choice.low:.4g} to {choice.high:.4g}, 90 %)",
         f"for {format_core_hours(choice.spent_core_hours)} core-hours, {share:.0f} % of the full grid's "
         f"{format_core_hours(choice.grid_core_hours)}",
