@@ -29,7 +29,7 @@ def noise_floor(field: Field, evidence: Evidence) -> NoiseFloor:
     """
     x = np.stack([field.log_params - field.log_params.mean(), field.log_images - field.log_images.mean()], axis=1)
     squares, freedom, where = _groups(evidence)
-    theta = fit_log_sd(x[where], squares, freedom)
+    theta, _ = fit_log_sd(x[where], squares, freedom)
     return NoiseFloor(
         sd=np.exp(theta[0] + x @ theta[1:]),
         freedom=float(freedom.sum()),

@@ -124,7 +124,7 @@ def log_losses(cells: Sequence[Cell]) -> Floats:
 
 def cell_weights(cells: Sequence[Cell]) -> Floats:
     """Returns how much each cell's loss counts."""
-    return np.array([cell.fit_weight for cell in cells], dtype=np.float64)
+    return np.array([cell.weight for cell in cells], dtype=np.float64)
 
 
 def measured_frontier(cells: Sequence[Cell], axis: str) -> tuple[Cell, ...]:
