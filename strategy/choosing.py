@@ -47,7 +47,7 @@ class Inquiry:
                 f"{len(field.cells)} within {budget} (try: strategy=two_trial, or fewer study.epochs)"
             )
         if len(field.cells):
-            for one in (question, *([rule.question] if rule else [])):
+            for one in (*([question] if spec.question else []), *([rule.question] if rule else [])):
                 check_question(one, field)
         return cls(field=field, spec=spec, question=question, until=rule)
 
