@@ -201,7 +201,7 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
     told = attempts[: next(settling, len(attempts)) + 1]
     first, last = told[0], told[-1]
     outcomes = [attempt.outcome for attempt in told if attempt.outcome is not None]
-    return RunRecord(
+    record = RunRecord(
         trial=last.trial,
         cost=last.cost,
         budget_core_hours=last.budget_core_hours,
@@ -214,9 +214,9 @@ def fold(attempts: Sequence[Attempt]) -> RunRecord:
         started_unix_s=first.started_unix_s,
         ended_unix_s=last.ended_unix_s,
         repeated_steps=repeated_steps([attempt.points for attempt in told]),
-        unseen_steps=unseen_steps(told),
         attempt_step=last.points[-1].step if last.points else None,
     )
+    return dataclasses.replace(record, unseen_steps=unseen_steps(told, done=record.steps_done or 0))
 
 
 def _is_final(outcome: Outcome | None) -> bool:
@@ -229,8 +229,14 @@ def _status(last: Attempt) -> Status:
     return Status.RUNNING if last.is_written else Status.KILLED
 
 
-def unseen_steps(attempts: Sequence[Attempt]) -> int:
-    """Returns how many steps attempts may have trained after their last report that died, with a word or without."""
+def unseen_steps(attempts: Sequence[Attempt], *, done: int) -> int:
+    """Returns how many steps attempts may have trained after their last report that died, with a word or without.
+
+    Args:
+        attempts: all at one trial, in their order.
+        done: the step that their record says the trial has come to: what was saved beyond it, before an attempt that
+            failed without a report, is unseen too.
+    """
     front, saved, unseen = 0, 0, 0
     for attempt in attempts:
         last = attempt.points[-1].step if attempt.points else None
@@ -241,7 +247,7 @@ def unseen_steps(attempts: Sequence[Attempt]) -> int:
         if outcome is not None and outcome.status in (Status.KILLED, Status.STOPPED):
             saved = outcome.steps
         front = max(front, last or 0, outcome.steps if outcome else 0)
-    return unseen
+    return unseen + max(0, saved - done)
 
 
 def repeated_steps(curves: Sequence[Sequence[Progress]]) -> int:

@@ -90,6 +90,8 @@ class _Loop:
             # What runs already waits for nothing any more.
             self._submit([replace(task, after=None) if task.trial.id in underway else task for task in pack])
         self._submit_freed()
+        for trial_id in underway:
+            self._call_off_if_short(trial_id)
 
     def add(self, packs: Sequence[Sequence[Task]]) -> None:
         """Takes further trials in, none of which was known before."""
@@ -189,6 +191,7 @@ class _Loop:
         match event:
             case Started():
                 self._has_started = True
+                self._call_off_if_short(event.trial_id)
             case Moved():
                 self._retries.progress(event.trial_id, event.progress.step)
             case Ended():
@@ -240,6 +243,20 @@ class _Loop:
             return
         self._stop_where_nothing_starts(event)
         self._leave(event.trial_id, f"{GIVE_UP_AFTER} workers died under it ({event.reason})")
+
+    def _call_off_if_short(self, trial_id: str) -> None:
+        """Takes the job of a trial back whose price the cap does not hold; what else the job holds is handed in anew."""
+        if not self._around.ledger.is_short(trial_id) or trial_id not in self._owed:
+            return
+        job = self._jobs[trial_id]
+        self._backend.cancel(job)
+        for other in [own for own, carrier in self._jobs.items() if carrier == job and own in self._owed]:
+            self._around.ledger.take(Lost(trial_id=other, reason="called off"), self._tasks[other])
+            if other == trial_id:
+                self._leave(other, "its job was begun again, and the spend cap does not hold that")
+            elif other not in self._held:
+                self._retries.forget(other)
+                self._submit((self._owed[other],))
 
     def _stop_where_nothing_starts(self, event: Lost) -> None:
         if self._has_started or self._retries.given_up < min(COMMON_CAUSE_TRIALS, len(self._tasks)):

@@ -1,5 +1,6 @@
 """SPEND as a ledger: core-hours are reserved before a trial is handed in, and settled when its attempt ends."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
@@ -11,9 +12,10 @@ class SpendLedger:
     """What a study has used and what is promised to trials that are queued or run; together never above the cap.
 
     Used is the price of the steps that were trained, repeats included; an attempt that died without a word counts as
-    far as its next report, for it may have come there. A trial that was
-    interrupted without saving is promised its full price again, since nobody knows yet where it will resume. Steps that
-    a task takes over from a shorter run are neither promised nor used: it is not trained where it finds fewer.
+    far as its next report, for it may have come there. A trial that was interrupted without saving is promised its full
+    price again, since nobody knows yet where it will resume. Where the cluster itself begins it again, unasked, and the
+    cap does not hold that price, the trial is short: whoever runs it has to be stopped. Steps that a task takes over
+    from a shorter run are neither promised nor used: it is not trained where it finds fewer.
     """
 
     def __init__(self, cap_core_hours: float | None, records: Iterable[RunRecord] = ()) -> None:
@@ -37,6 +39,7 @@ class SpendLedger:
         """The last report of the attempt at hand; None before its first."""
         self._front_step: dict[str, int] = {}
         """The furthest step that a trial is known to have come to."""
+        self._short: set[str] = set()
         for record in records:
             self.spent_core_hours += used_core_hours(record)
             self._advance(record.trial.id, record.steps_done or 0)
@@ -56,24 +59,50 @@ class SpendLedger:
 
         Args:
             tasks: trials that no reservation is held for.
-            is_underway: they run already, for an earlier driver promised them their price: refusing would save nothing.
+            is_underway: they run already, for an earlier driver promised them their price: what the cap does not hold of
+                it makes them short.
         """
         prices = {task.trial.id: self._owed(task) for task in tasks if task.trial.id not in self._reserved}
         if not prices:
             return True  # promised already: it is queued or runs since an earlier command
-        if self.cap_core_hours is not None and not is_underway:
-            total = self.spent_core_hours + self.reserved_core_hours + sum(prices.values())
-            # Sums of thousands of prices round: one part in a billion is no overdraft.
-            if total > self.cap_core_hours * (1.0 + 1e-9):
-                return False
+        if is_underway:
+            for trial_id, price in prices.items():
+                self._promise(trial_id, price)
+            return True
+        if sum(prices.values()) > self._room():
+            return False
         self._reserved.update(prices)
         return True
+
+    def is_short(self, trial_id: str) -> bool:
+        """Returns whether a trial runs for which the cap does not hold its price."""
+        return trial_id in self._short
+
+    def _promise(self, trial_id: str, price: float) -> None:
+        """Promises what runs already its price, or what is left of the cap."""
+        self._reserved.pop(trial_id, None)
+        room = max(0.0, self._room())
+        self._reserved[trial_id] = min(price, room)
+        if price > room:
+            self._short.add(trial_id)
+
+    def _room(self) -> float:
+        """Returns what may still be promised [core-hours]."""
+        if self.cap_core_hours is None:
+            return math.inf
+        # Sums of thousands of prices round: one part in a billion is no overdraft.
+        return self.cap_core_hours * (1.0 + 1e-9) - self.spent_core_hours - self.reserved_core_hours
 
     def take(self, event: Event, task: Task) -> None:
         """Settles what an event of a task's attempt says was used."""
         trial_id = task.trial.id
         match event:
             case Started():
+                if trial_id in self._told_step:  # the attempt before died, and its job was begun again unasked
+                    self._count_unseen(task)
+                    self._settle(task)
+                    self._forget(trial_id)
+                    self._promise(trial_id, self._owed(task))
                 self._first_step[trial_id] = self._last_step[trial_id] = self._paid_steps.get(trial_id, 0)
                 self._told_step[trial_id] = None
                 self._advance(trial_id, task.shared_steps)
@@ -83,6 +112,7 @@ class SpendLedger:
                 self._advance(trial_id, event.progress.step)
             case Ended():
                 if event.outcome.status in (Status.FINISHED, Status.DIVERGED, Status.STOPPED):
+                    self._told_step.pop(trial_id, None)
                     self._last_step[trial_id] = event.outcome.steps - event.outcome.shared_steps
                 else:
                     self._count_unseen(task)
@@ -90,6 +120,7 @@ class SpendLedger:
                 self._forget(trial_id)
             case Lost():
                 if event.saved_step:
+                    self._told_step.pop(trial_id, None)
                     saved = event.saved_step - event.shared_steps
                     self._last_step[trial_id] = max(saved, self._last_step.get(trial_id, 0))
                     self._advance(trial_id, event.saved_step)
@@ -100,6 +131,7 @@ class SpendLedger:
                 if event.saved_step:
                     self._save(trial_id, event.saved_step, event.shared_steps)
             case Paused():
+                self._told_step.pop(trial_id, None)
                 reached = max(event.saved_step, self._last_step.get(trial_id, 0) + event.shared_steps)
                 self._advance(trial_id, reached)
                 self._last_step[trial_id] = reached - event.shared_steps
@@ -107,6 +139,7 @@ class SpendLedger:
                 self._save(trial_id, reached, event.shared_steps)
                 self._reserved[trial_id] = self._owed(task)  # its job goes on with it
             case TrunkGone():
+                self._told_step.pop(trial_id, None)
                 self._settle(task)  # nothing was used
                 self._forget(trial_id)
             case _:
@@ -114,6 +147,7 @@ class SpendLedger:
 
     def release(self, trial_id: str) -> None:
         """Takes back a promise to a trial that will not run."""
+        self._short.discard(trial_id)
         self._reserved.pop(trial_id, None)
 
     def _save(self, trial_id: str, step: int, shared_steps: int) -> None:
@@ -137,6 +171,7 @@ class SpendLedger:
 
     def _settle(self, task: Task) -> None:
         trial_id = task.trial.id
+        self._short.discard(trial_id)
         reserved = self._reserved.pop(trial_id, None)
         if reserved is None:
             return

@@ -32,7 +32,8 @@ class SimulatedBackend:
         """Handed in and not over."""
         self._free = conditions.slots
         self._events: list[tuple[float, int, Event | None, SimulatedRun]] = []
-        self._jobs: dict[str, list[str]] = {}
+        self._jobs: dict[str, str] = {}
+        """Of each trial, the job that it was last handed in with."""
         self._count = itertools.count()
         self._speeds: dict[str, float] = {}
         self._unfit: dict[str, bool] = {}
@@ -63,7 +64,7 @@ class SimulatedBackend:
             self._waiting.append(task)
         self._fill()
         job = f"job-{next(self._count)}"
-        self._jobs[job] = [task.trial.id for task in tasks]
+        self._jobs.update((task.trial.id, job) for task in tasks)
         return job
 
     def poll(self, timeout_s: float) -> Sequence[Event]:
@@ -83,7 +84,7 @@ class SimulatedBackend:
 
     def cancel(self, job: str) -> None:
         """Kills what runs of a job, without a word, and drops the rest of it."""
-        for trial_id in self._jobs.pop(job, []):
+        for trial_id in [own for own in self._queued if self._jobs[own] == job]:
             self._drop(trial_id)
         self._fill()
 

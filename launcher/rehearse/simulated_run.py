@@ -12,8 +12,6 @@ from sweeps.record import Outcome, Progress, RunRecord, Status
 from tracking.attempt_file import Attempt as Journalled
 from tracking.journal import fold
 
-_LAST_POINTS = 4
-"""Reports of an attempt that are told of besides its first, which shows where it began: the others lie close."""
 _DIVERGES_AFTER = 0.3
 """Part of its steps after which a run diverges."""
 
@@ -75,12 +73,12 @@ class Attempt:
         return replace(self, ending=Ending.KILLED, ends_after_h=(at_s - self.began_s) / 3600.0)
 
     def points(self) -> Iterator[tuple[float, Progress]]:
-        """Yields the last reports before its end, with the time of each; a run reports at log-spaced steps."""
+        """Yields its reports, at log-spaced steps, with the time of each."""
         trial = self.task.trial
         told = [step for step in curve_steps(trial.steps) if self.first_step < step <= self.last_step]
         if self.is_complete and self.diverges:
             told = [step for step in told if step < self.last_step]
-        for step in (*told[:1], *told[1:][-_LAST_POINTS:]):
+        for step in told:
             yield (
                 self._at_s(step),
                 Progress(
