@@ -25,7 +25,7 @@ class StrategySpec:
     question: str | None = None
     """informed, ladder: optimum@110k | loss@110k | exponent | gap@10k."""
     spend_share: float | None = None
-    """informed, ladder: the part of the full grid's core-hours that may be used; the first few runs are made in any case."""
+    """informed, ladder: the part of the full grid's core-hours that may be used, whatever the first few runs cost."""
     batch_runs: int | None = None
     """informed, ladder: runs of a batch at least, as can be trained at the same time."""
     tolerance: float | None = None
