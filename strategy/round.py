@@ -64,6 +64,7 @@ class State:
             barred: ids of trials given up in this command.
         """
         own = [record for record in records if field.find(record.trial) is not None]
+        own.sort(key=lambda record: record.trial.id)  # records in any order give the same round, sums to the last digit
         unfit = frozenset(record.trial.id for record in own if record.status is Status.OUT_OF_MEMORY)
         settled = frozenset(record.trial.id for record in own if record.is_settled)
         begun = [

@@ -17,7 +17,7 @@ from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
 from launcher.drive.requests_file import take
 from launcher.drive.rounds import settle_rounds
-from launcher.drive.spot_checks import pending_spot_checks
+from launcher.drive.spot_checks import all_spot_checks, pending_spot_checks
 from launcher.settings.request import Request, SlurmCluster
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
@@ -110,7 +110,7 @@ def _total(sweep: _Sweep, settlement: Settlement, plan: Plan) -> int:
     if sweep.request.strategy.is_by_rounds:
         given_up = (*settlement.out_of_memory, *settlement.failed, *settlement.left)
         return settlement.finished + settlement.diverged + settlement.stopped + len(given_up)
-    return len(list(plan.trials()))
+    return len(list(plan.trials())) + len(all_spot_checks(sweep.request))
 
 
 def _say_more(sweep: _Sweep, answer: dict[str, Any]) -> None:

@@ -68,7 +68,9 @@ def test_a_driver_that_died_ends_what_was_begun(name, seed, at, done):
     found, records = turns[min(at, len(turns) - 2)]
     ended = train(found.trials[:done], field, truth, noise_sd=0.003, seed=seed)
     rest = found.trials[done:]
-    again = inquiry.next_round([*records, *ended, *(begun(trial, field) for trial in rest)])
+    known = [*records, *ended, *(begun(trial, field) for trial in rest)]
+    again = inquiry.next_round(known)
+    assert again == inquiry.next_round(known[::-1])
     if rest:
         assert set(again.trials) == set(rest)
     else:
