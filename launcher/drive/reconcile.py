@@ -135,6 +135,10 @@ class _Loop:
         self._submit_freed()
         self._around.on_turn()
 
+    @property
+    def _past_cap(self) -> str:
+        return f"past the spend cap of {format_core_hours(self._around.ledger.cap_core_hours or 0.0)} core-hours"
+
     def settlement(self) -> Settlement:
         """Returns what became of the trials so far."""
         return Settlement(
@@ -156,8 +160,7 @@ class _Loop:
             if self._around.ledger.reserve((task,)):
                 allowed.append(task)
             else:
-                cap = format_core_hours(self._around.ledger.cap_core_hours or 0.0)
-                self._leave(task.trial.id, f"past the spend cap of {cap} core-hours")
+                self._leave(task.trial.id, self._past_cap)
         if allowed:
             job = self._backend.submit(tuple(allowed))
             self._jobs.update((task.trial.id, job) for task in allowed)
@@ -245,7 +248,7 @@ class _Loop:
         self._leave(event.trial_id, f"{GIVE_UP_AFTER} workers died under it ({event.reason})")
 
     def _call_off_if_short(self, trial_id: str) -> None:
-        """Takes the job of a trial back whose price the cap does not hold; what else the job holds is handed in anew."""
+        """Takes back the job of a trial whose price the cap does not hold; what else it carries is handed in anew."""
         if not self._around.ledger.is_short(trial_id) or trial_id not in self._owed:
             return
         job = self._jobs[trial_id]
@@ -253,7 +256,7 @@ class _Loop:
         for other in [own for own, carrier in self._jobs.items() if carrier == job and own in self._owed]:
             self._around.ledger.take(Lost(trial_id=other, reason="called off"), self._tasks[other])
             if other == trial_id:
-                self._leave(other, "its job was begun again, and the spend cap does not hold that")
+                self._leave(other, f"{self._past_cap}: its job was taken back")
             elif other not in self._held:
                 self._retries.forget(other)
                 self._submit((self._owed[other],))

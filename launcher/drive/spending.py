@@ -59,8 +59,8 @@ class SpendLedger:
 
         Args:
             tasks: trials that no reservation is held for.
-            is_underway: they run already, for an earlier driver promised them their price: what the cap does not hold of
-                it makes them short.
+            is_underway: they run already, for an earlier driver promised them their price; those whose price the cap
+                does not hold are short.
         """
         prices = {task.trial.id: self._owed(task) for task in tasks if task.trial.id not in self._reserved}
         if not prices:
@@ -69,7 +69,7 @@ class SpendLedger:
             for trial_id, price in prices.items():
                 self._promise(trial_id, price)
             return True
-        if sum(prices.values()) > self._room():
+        if self._is_beyond(sum(prices.values())):
             return False
         self._reserved.update(prices)
         return True
@@ -81,17 +81,19 @@ class SpendLedger:
     def _promise(self, trial_id: str, price: float) -> None:
         """Promises what runs already its price, or what is left of the cap."""
         self._reserved.pop(trial_id, None)
-        room = max(0.0, self._room())
-        self._reserved[trial_id] = min(price, room)
-        if price > room:
+        if self._is_beyond(price):
             self._short.add(trial_id)
+            price = max(0.0, self._room())
+        self._reserved[trial_id] = price
 
     def _room(self) -> float:
         """Returns what may still be promised [core-hours]."""
-        if self.cap_core_hours is None:
-            return math.inf
+        cap = math.inf if self.cap_core_hours is None else self.cap_core_hours
+        return cap - self.spent_core_hours - self.reserved_core_hours
+
+    def _is_beyond(self, price: float) -> bool:
         # Sums of thousands of prices round: one part in a billion is no overdraft.
-        return self.cap_core_hours * (1.0 + 1e-9) - self.spent_core_hours - self.reserved_core_hours
+        return price > self._room() + 1e-9 * (self.cap_core_hours or 0.0)
 
     def take(self, event: Event, task: Task) -> None:
         """Settles what an event of a task's attempt says was used."""
@@ -204,5 +206,5 @@ def used_core_hours(record: RunRecord) -> float:
 
     Of one that died after a report as far as the next, for it may have come there.
     """
-    steps = (record.steps_done or 0) - record.shared_steps + record.repeated_steps + record.unseen_steps
-    return record.cost.core_hours * max(0, steps) / record.trial.steps
+    steps = max(0, (record.steps_done or 0) - record.shared_steps) + record.repeated_steps + record.unseen_steps
+    return record.cost.core_hours * steps / record.trial.steps

@@ -95,10 +95,10 @@ class Attempt:
         """Returns how the attempt ended; None where the cluster cut it short."""
         trial = self.task.trial
         status = Status.FINISHED if losses is not None else Status.DIVERGED
-        steps = self.last_step
+        steps, shared = self.last_step, self.shared_steps
         if not self.is_complete:
             told = [progress.step for _, progress in self.points()]
-            steps = told[-1] if told else 0  # all that a trainer that raised has said
+            steps, shared = (told[-1], shared) if told else (0, 0)  # all that a trainer that raised has said
             ended = {Ending.FAILED: Status.FAILED, Ending.OUT_OF_MEMORY: Status.OUT_OF_MEMORY}
             if self.ending not in ended:
                 return None
@@ -117,7 +117,7 @@ class Attempt:
             compile_s=0.0,
             error=f"simulated failure of {trial.name} at step {self.last_step}" if status is Status.FAILED else None,
             certificate=certificate,
-            shared_steps=self.shared_steps,
+            shared_steps=shared,
         )
 
     def cut_short(self) -> Outcome:

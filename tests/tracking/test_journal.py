@@ -317,6 +317,29 @@ def test_steps_taken_over_are_told_only_where_there_are_any(paths: ProjectPaths,
     assert by_seed[0].outcome == made.outcome(shared_steps=102)
 
 
+def test_what_was_saved_is_counted_though_a_later_attempt_failed(paths: ProjectPaths, made: Any) -> None:
+    """It had saved at step 190 without a report there; the next attempt raised before its own first one."""
+    with made.start(paths) as saving:
+        saving.progress(made.progress(100))
+        saving.end(made.outcome(Status.KILLED, steps=190))
+    with made.start(paths) as failing:
+        failing.end(made.outcome(Status.FAILED, steps=0))
+    (record,) = read_journals(paths, made.study)
+    # 90 steps behind the last report, and the 10 that were left to the attempt that raised.
+    assert (record.steps_done, record.repeated_steps, record.unseen_steps) == (100, 0, 100)
+
+
+def test_what_dies_in_silence_is_counted_as_far_as_its_next_report(paths: ProjectPaths, made: Any) -> None:
+    """Of 200 steps the report behind 100 is the one at 141; a later attempt that gets further changes nothing."""
+    with made.start(paths) as dying:
+        dying.progress(made.progress(100))
+    with made.start(paths) as finishing:
+        finishing.progress(made.progress(200))
+        finishing.end(made.outcome())
+    (record,) = read_journals(paths, made.study)
+    assert (record.steps_done, record.unseen_steps) == (200, 41)
+
+
 ATTEMPT = st.tuples(st.sampled_from(["checkpoint", "milestone", "start"]), st.integers(1, 40), st.integers(0, 5))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.contract.backend import Backend, Broken, Ended, Event, Held, Lost, Order, Started, Task
+from launcher.contract.backend import Backend, Broken, Ended, Event, Held, Lost, Moved, Order, Started, Task
 from launcher.drive.open_backend import open_backend
 from launcher.drive.reconcile import MAX_HELD_WAITS, Settlement, Surroundings, SweepStopped, run
 from launcher.drive.requests_file import Ask
@@ -14,7 +14,7 @@ from launcher.settings.request import InlineCluster, LocalCluster
 from launcher.show.progress import SilentView
 from launcher.show.tally import Tally
 from sweeps.errors import StudyError
-from sweeps.record import MAX_ATTEMPTS, Outcome, RunRecord, Status
+from sweeps.record import MAX_ATTEMPTS, Outcome, Progress, RunRecord, Status
 from tracking.journal import read_journals
 from tracking.paths import ProjectPaths
 
@@ -66,6 +66,7 @@ class ScriptedBackend:
         self._answers = list(answers)
         self._events: list[Event] = []
         self.submitted: list[str] = []
+        self.cancelled: list[str] = []
         self.is_stopped = False
 
     def submit(self, tasks: Sequence[Task]) -> str:
@@ -82,8 +83,9 @@ class ScriptedBackend:
         return events
 
     def cancel(self, job: str) -> None:
-        """Is not part of any script."""
-        raise NotImplementedError
+        """Notes the job; what was to come of it does not come."""
+        self.cancelled.append(job)
+        self._events.clear()
 
     def logs(self, job: str) -> str:
         """Is not part of any script."""
@@ -99,6 +101,15 @@ class ScriptedBackend:
 
     def close(self) -> None:
         """Does nothing."""
+
+
+class SteppingBackend(ScriptedBackend):
+    """Tells one event a poll, so that the driver can act between two."""
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        """Returns the next event."""
+        told, self._events = self._events[:1], self._events[1:]
+        return told
 
 
 def start(trial_id: str) -> Started:
@@ -132,9 +143,32 @@ def losing(trial_id: str) -> Sequence[Event]:
     return start(trial_id), Lost(trial_id=trial_id, reason="killed")
 
 
+def beginning_again(trial_id: str) -> Sequence[Event]:
+    """A trial whose job dies without a word and is begun again by the cluster itself."""
+    return start(trial_id), moved(trial_id, 4), start(trial_id), moved(trial_id, 8), end(trial_id)
+
+
+def moved(trial_id: str, step: int) -> Moved:
+    """Returns a point of a trial's curve."""
+    point = Progress(step=step, images=8 * step, train_loss=1.0, val_loss=None, wall_s=1.0)
+    return Moved(trial_id=trial_id, progress=point)
+
+
 def holding(trial_id: str) -> Sequence[Event]:
     """A trial whose journal another process writes."""
     return (Held(trial_id=trial_id),)
+
+
+@pytest.mark.parametrize(("cap", "finished"), [(1.5, 0), (2.0, 1)])
+def test_a_job_that_is_begun_again_is_taken_back_where_the_cap_does_not_hold_it(
+    make_tasks: MakeTasks, reconcile: Reconcile, cap: float, finished: int
+) -> None:
+    """Half of the run is paid for when it begins afresh: a cap of one and a half runs does not hold another whole."""
+    (task,) = make_tasks()
+    backend = SteppingBackend(beginning_again)
+    result = reconcile((task,), backend, cap_core_hours=cap * task.cost.core_hours)
+    assert (result.finished, backend.cancelled) == (finished, [] if finished else ["job"])
+    assert len(result.left) == 1 - finished and all("its job was taken back" in line for line in result.left)
 
 
 @pytest.mark.parametrize("name", ["inline", "local"])

@@ -211,3 +211,43 @@ def test_never_above_the_cap(seed: int, cap: float) -> None:
             ledger.take(Paused(trial_id=trial_id, reason="room"), task)
             ledger.take(started(task), task)
         assert ledger.spent_core_hours + ledger.reserved_core_hours <= limit * (1.0 + 1e-6)
+
+
+def test_a_job_that_is_begun_again_unasked_is_counted_and_promised_anew(make_tasks: MakeTasks) -> None:
+    """A second start without an end between: the first attempt died, and its trial may have to be trained afresh."""
+    (task,) = make_tasks()
+    steps, price = task.trial.steps, task.cost.core_hours
+    ledger = SpendLedger(1.9 * price)
+    assert ledger.reserve((task,))
+    ledger.take(started(task), task)
+    ledger.take(moved(task, steps // 2), task)
+    ledger.take(started(task), task)
+    assert ledger.spent_core_hours == pytest.approx(price * next_report(steps // 2, steps) / steps)
+    assert ledger.reserved_core_hours == pytest.approx(price) and not ledger.is_short(task.trial.id)
+    ledger.take(started(task), task)
+    assert ledger.is_short(task.trial.id)
+    assert ledger.spent_core_hours + ledger.reserved_core_hours == pytest.approx(1.9 * price)
+    ledger.release(task.trial.id)
+    assert not ledger.is_short(task.trial.id) and ledger.reserved_core_hours == 0.0
+
+
+def test_what_runs_beyond_the_cap_is_short(make_tasks: MakeTasks) -> None:
+    """Of what an earlier driver has handed in, the cap may not hold all: its promise is what is left."""
+    tasks = make_tasks(seeds=2)
+    price, ledger = tasks[0].cost.core_hours, SpendLedger(1.5 * tasks[0].cost.core_hours)
+    assert ledger.reserve(tasks, is_underway=True)
+    assert [ledger.is_short(task.trial.id) for task in tasks] == [False, True]
+    assert ledger.reserved_core_hours == pytest.approx(1.5 * price)
+    assert ledger.reserve(tasks[1:])
+
+
+def test_a_pause_forgets_what_was_told_before_it(make_tasks: MakeTasks) -> None:
+    """A job that is taken out of the queue while it waits to go on has trained nothing since."""
+    (task,) = make_tasks()
+    ledger = SpendLedger(None)
+    assert ledger.reserve((task,))
+    ledger.take(started(task), task)
+    ledger.take(moved(task, 2), task)
+    ledger.take(Paused(trial_id=task.trial.id, reason="room", saved_step=3), task)
+    ledger.take(Lost(trial_id=task.trial.id, reason="cancelled"), task)
+    assert ledger.spent_core_hours == pytest.approx(task.cost.core_hours * 3 / task.trial.steps)
