@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import time
 from collections import defaultdict
@@ -152,6 +153,44 @@ def test_stop_leaves_nothing(field: Field) -> None:
     assert not backend.underway() and not list(backend.poll(1.0))
 
 
+def test_what_happens_unheard_is_in_the_records(field: Field) -> None:
+    """While no driver listens, runs go on and end; nobody is told of it later."""
+    backend = backend_of(field, 0, CALM)
+    for task in tasks_of(field)[:6]:
+        backend.submit([task])
+    backend.pass_unheard(1e6)
+    assert not backend.underway() and not list(backend.poll(1.0))
+    assert [record.status.is_final for record in backend.records()] == [True] * 6
+
+
+def test_a_cancelled_job_is_killed_and_others_go_on(field: Field) -> None:
+    """Its run has died without a word, at the step it had come to; its slot is free again."""
+    backend = backend_of(field, 0, CALM)
+    jobs = [backend.submit([task]) for task in tasks_of(field)[:6]]
+    first = tasks_of(field)[0].trial.id
+    while not any(isinstance(event, Moved) and event.trial_id == first for event in backend.poll(1.0)):
+        pass
+    backend.cancel(jobs[0])
+    events = [event for _, event in drain(backend)]
+    assert first not in {event.trial_id for event in events}
+    assert not backend.underway() and sum(record.status.is_final for record in backend.records()) == 5
+    record = backend.record(first)
+    assert record is not None and record.status is Status.KILLED and record.unseen_steps > 0
+    assert 0.0 < record.cost.core_hours * (record.steps_done or 0) / record.trial.steps < backend.trained_core_hours
+
+
+def test_a_job_begun_again_unasked_says_no_end(field: Field) -> None:
+    """Of a trial whose job the cluster begins again, the driver hears two starts in a row."""
+    starts: dict[str, int] = defaultdict(int)
+    most = 0
+    rough = dataclasses.replace(ROUGH, graceful_share=0.0, requeued_share=1.0)
+    for _, event in played(field, 1, rough):
+        assert not isinstance(event, Lost | Paused)
+        starts[event.trial_id] += isinstance(event, Started)
+        most = max(most, starts[event.trial_id])
+    assert most > 1
+
+
 class _DriverDiedError(Exception):
     """The driver is gone; the cluster goes on."""
 
@@ -165,6 +204,7 @@ def spend(study: Study, number: int) -> tuple[float, float, float]:
         cores_per_run=64,
         preemptions_per_h=float(10 ** rng.uniform(-3.0, -1.0)),
         graceful_share=float(rng.uniform()),
+        requeued_share=float(rng.choice([0.0, 0.5])),
         checkpoint_every_h=float(10 ** rng.uniform(-1.0, 1.5)),
         speed_spread=0.3,
         failures_per_run=float(rng.choice([0.0, 0.1])),
@@ -188,6 +228,7 @@ def spend(study: Study, number: int) -> tuple[float, float, float]:
         try:
             run(packs, backend, around(backend, ledger, [pack[0] for pack in packs], on_turn=on_turn))
         except _DriverDiedError:
+            backend.pass_unheard(float(rng.exponential(10.0)))
             continue
         break
     return cap, ledger.spent_core_hours, backend.trained_core_hours
@@ -197,7 +238,7 @@ def test_the_cap_holds_whatever_happens(study: Study) -> None:
     """What was really trained is no more than was counted and than the cap, over many studies and dying drivers."""
     found = np.array([spend(study, number) for number in range(STUDIES)])
     cap, counted, trained = found.T * np.array([[1.0 + 1e-9], [1.0 + 1e-9], [1.0]])
-    assert (trained <= cap).all()
+    assert (trained <= cap).all() and (counted <= cap * (1.0 + 1e-9)).all()
     assert (trained <= counted).all()
     assert (trained > 0.8 * cap).sum() > STUDIES / 10
 
