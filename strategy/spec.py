@@ -25,7 +25,10 @@ class StrategySpec:
     question: str | None = None
     """informed, ladder: optimum@110k | loss@110k | exponent | gap@10k."""
     spend_share: float | None = None
-    """informed, ladder: the part of the full grid's core-hours that may be used, whatever the first few runs cost."""
+    """informed, ladder: the part of the full grid's core-hours up to which runs are begun, whatever the first few cost.
+
+    What pre-emptions make be trained again may come on top; SPEND is the hard cap.
+    """
     batch_runs: int | None = None
     """informed, ladder: runs of a batch at least, as can be trained at the same time."""
     tolerance: float | None = None
