@@ -57,24 +57,28 @@ def test_what_a_round_may_hold(name, budget, cap, stable, seed):
     assert rounds[-1].lines
 
 
-@settings(max_examples=8)
-@given(name=STRATEGY, seed=st.integers(0, 10**6), at=st.integers(0, 5), done=st.integers(0, 3))
-def test_a_driver_that_died_ends_what_was_begun(name, seed, at, done):
-    """Killed in the middle of a round, it asks again and gets the begun trials, and those alone."""
+@pytest.mark.parametrize("name", BY_ROUNDS)
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_driver_that_died_ends_what_was_begun(name, done):
+    """Killed in the middle of any round, it asks again and gets the begun trials, and those alone."""
     inquiry = inquiry_of(name, 3_000.0)
     field, truth = inquiry.field, true_log_loss(inquiry.field)
     turns = []
-    follow(inquiry, truth, seed=seed, noise_sd=0.003, on_round=lambda *turn: turns.append((turn[0], list(turn[1]))))
-    found, records = turns[min(at, len(turns) - 2)]
-    ended = train(found.trials[:done], field, truth, noise_sd=0.003, seed=seed)
-    rest = found.trials[done:]
-    known = [*records, *ended, *(begun(trial, field) for trial in rest)]
+    follow(inquiry, truth, noise_sd=0.003, on_round=lambda *turn: turns.append((turn[0], list(turn[1]))))
+    for found, records in turns[:-1]:
+        ended = train(found.trials[:done], field, truth, noise_sd=0.003)
+        check_resumed(inquiry, [*records, *ended], found.trials, found.trials[done:])
+
+
+def check_resumed(inquiry, records, asked, rest):
+    """Checks what is asked for when the rest of a round was begun and not ended."""
+    known = [*records, *(begun(trial, inquiry.field) for trial in rest)]
     again = inquiry.next_round(known)
     assert again == inquiry.next_round(known[::-1])
     if rest:
         assert set(again.trials) == set(rest)
     else:
-        assert not set(again.trials) & set(found.trials)
+        assert not set(again.trials) & set(asked)
 
 
 @settings(max_examples=8)

@@ -115,6 +115,21 @@ def test_a_wave_goes_as_far_as_the_cap():
     assert rounds[-1].is_over and "of 36 cells" in rounds[-1].lines[0]
 
 
+def test_the_lower_of_two_neighbours_counts():
+    """Where the shorter one is best at a higher rate than the smaller one, or the other way round."""
+    field = field_of(3_000.0)
+    names = [field.name(cell) for cell in range(len(field.cells))]
+    cell, shorter, smaller = (names.index(name) for name in ("f1-e0.5", "f1-e0.25", "f0-e0.5"))
+    for high, low in ((shorter, smaller), (smaller, shorter)):
+        best = np.full(len(field.cells), 2)
+        best[low] = 1
+        off = np.arange(len(field.peak_lrs))[None, :] - best[:, None]
+        truth = true_log_loss(field).min(axis=1)[:, None] + 0.05 * off**2
+        records = runs(field, truth, (0, shorter, smaller), seeds=(0, 1, 2), noise_sd=0.0005)
+        assert tuned_rates(field, Evidence.read(field, records)) == {0: 2, high: 2, low: 1}
+        assert tunings(field, Evidence.read(field, records))[cell].rates == (1, 0)
+
+
 def test_admissible_rates_need_no_neighbour():
     """Of a far cell the nearest tuned smaller and shorter ones speak; of the first, all rates of the study do."""
     field = field_of(10_000.0)

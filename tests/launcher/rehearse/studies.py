@@ -6,10 +6,17 @@ from launcher.contract.backend import Event, Task
 from launcher.drive.reconcile import Surroundings
 from launcher.drive.spending import SpendLedger
 from launcher.rehearse.simulated_backend import SimulatedBackend
+from launcher.rehearse.world import World
+from launcher.settings.conditions import Conditions
 from launcher.show.progress import SilentView
 from launcher.show.tally import Tally
 from strategy.field import Field
 from sweeps.pricing import price_trial
+
+
+def backend_of(field: Field, seed: int, conditions: Conditions) -> SimulatedBackend:
+    """Returns a cluster in the world of a seed."""
+    return SimulatedBackend(losses=World.drawn(field, seed).losses, conditions=conditions, seed=seed)
 
 
 def tasks_of(field: Field, *, seed: int = 0) -> list[Task]:

@@ -18,7 +18,7 @@ from launcher.settings.conditions import Conditions
 from strategy.field import Field
 from sweeps.record import Status
 from sweeps.study import Study
-from tests.launcher.rehearse.studies import around, drain, tasks_of
+from tests.launcher.rehearse.studies import around, backend_of, drain, tasks_of
 
 ROUGH = Conditions(slots=3, cores_per_run=64, preemptions_per_h=0.03, checkpoint_every_h=2.0)
 CALM = Conditions(slots=2, preemptions_per_h=0.0, speed_spread=0.0)
@@ -35,11 +35,6 @@ def study() -> Study:
 def field(study: Study) -> Field:
     """Its cells up to 3k."""
     return Field(study=study, budget_core_hours=3_000.0)
-
-
-def backend_of(field: Field, seed: int, conditions: Conditions) -> SimulatedBackend:
-    """Returns a cluster in the world of a seed."""
-    return SimulatedBackend(losses=World.drawn(field, seed).losses, conditions=conditions, seed=seed)
 
 
 def played(field: Field, seed: int, conditions: Conditions) -> list[tuple[float, Event]]:
