@@ -22,6 +22,7 @@ VMAP, SCAN = "vmap", "scan"
 
 _MEMBERS = TrainState(params=0, optimiser=0, average=0, step=None, loss_sum=0)  # type: ignore[arg-type]
 """Which leaves have an axis of members: they are at one step."""
+_ONLY_PARAMS = (0, None, None, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,10 @@ def make_pack_programs(programs: Programs, grid: PackGrid, mode: str) -> PackPro
         grid: how the members lie.
         mode: vmap: all members do a step at once. scan: one after the other within one dispatch.
     """
-    advance, evaluate = _at_once(programs) if mode == VMAP else _in_turn(programs)
+    if mode == SCAN:
+        advance, evaluate = _in_turn(programs)
+    else:
+        advance, evaluate = _at_once_of_one_seed(programs) if grid.seeds == 1 else _at_once(programs)
     sharding = meshes.whole(programs.mesh)
     return PackPrograms(
         grid=grid,
@@ -83,13 +87,39 @@ def make_pack_programs(programs: Programs, grid: PackGrid, mode: str) -> PackPro
     )
 
 
-def _at_once(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..., HeldOut]]:
+def _rates_at_once(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..., HeldOut]]:
     of_rate = Horizon(peak_lr=0, steps=None, warmup_steps=None, stream=None)
-    of_seed = dataclasses.replace(of_rate, stream=0)
-    one_seed = jax.vmap(programs.advance, in_axes=(_MEMBERS, None, of_rate, None, None), out_axes=_MEMBERS)
+    advance = jax.vmap(programs.advance, in_axes=(_MEMBERS, None, of_rate, None, None), out_axes=_MEMBERS)
+    return advance, jax.vmap(programs.evaluate, in_axes=_ONLY_PARAMS)
+
+
+def _at_once(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..., HeldOut]]:
+    of_seed = Horizon(peak_lr=0, steps=None, warmup_steps=None, stream=0)
+    one_seed, evaluate = _rates_at_once(programs)
     advance = jax.vmap(one_seed, in_axes=(_MEMBERS, None, of_seed, 0, None), out_axes=_MEMBERS)
-    only_params = (0, None, None, None)
-    return advance, jax.vmap(jax.vmap(programs.evaluate, in_axes=only_params), in_axes=only_params)
+    return advance, jax.vmap(evaluate, in_axes=_ONLY_PARAMS)
+
+
+def _at_once_of_one_seed(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..., HeldOut]]:
+    """Returns the same for a single seed, without its axis, with which a CPU takes up to 40 % longer."""
+    of_rates, scored = _rates_at_once(programs)
+
+    def advance(state: TrainState, arrays: Any, horizon: Horizon, indices: jax.Array, count: jax.Array) -> TrainState:
+        only = dataclasses.replace(horizon, peak_lr=horizon.peak_lr[0], stream=horizon.stream[0])
+        moved = of_rates(_each_member(lambda leaf: leaf[0], state), arrays, only, indices[0], count)
+        return _each_member(lambda leaf: leaf[None], moved)
+
+    def evaluate(params: Params, arrays: Any, stream: jax.Array, batches: jax.Array) -> HeldOut:
+        sums = scored(jax.tree.map(lambda leaf: leaf[0], params), arrays, stream, batches)
+        return jax.tree.map(lambda leaf: leaf[None], sums)
+
+    return advance, evaluate
+
+
+def _each_member(change: Callable[[jax.Array], jax.Array], state: TrainState) -> TrainState:
+    """Returns the state with every leaf changed that has an axis of members."""
+    members = dataclasses.replace(state, step=None)  # type: ignore[arg-type]
+    return dataclasses.replace(jax.tree.map(change, members), step=state.step)
 
 
 def _in_turn(programs: Programs) -> tuple[Callable[..., TrainState], Callable[..., HeldOut]]:
@@ -134,8 +164,7 @@ def of_all_seeds(dispatches: Sequence[Dispatch], grid: PackGrid, mesh: Mesh) -> 
 @jax.jit
 def member_of(state: TrainState, row: Any, column: Any) -> TrainState:
     """Returns the state of one member, by its seed's row and its rate's column."""
-    member = jax.tree.map(lambda leaf: leaf[row, column], dataclasses.replace(state, step=None))  # type: ignore[arg-type]
-    return dataclasses.replace(member, step=state.step)
+    return _each_member(lambda leaf: leaf[row, column], state)
 
 
 def pack_horizon(horizons: Sequence[Horizon], grid: PackGrid) -> Horizon:

@@ -65,3 +65,23 @@ def test_small_sweep(backend_name: str, cluster_spec: ClusterSpec, local: Projec
     assert len(found) == RUNS and found == results(read_journals(local, "scale_model")), backend_name
     assert results(read_records(paths, "scale_model", curves=True)).keys() == found.keys()
     assert {record.code_version for record in read_records(paths, "scale_model")} != {"unversioned"}
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_packs_give_the_same_losses_within_rounding(local: ProjectPaths, tmp_path: Path) -> None:
+    """Trained in packs of both rates, every number of every run is what it is by itself but for rounding.
+
+    Training makes more of it step by step: of half a unit in the last place of the weights, 1 % after 256 steps.
+    """
+    paths = ProjectPaths(root=tmp_path)
+    shutil.copytree(local.compile_cache, paths.compile_cache)
+    assert sweep(tmp_path, "cluster=local", "compute.packing=vmap")["runs"]["finished"] == RUNS
+    records = read_journals(paths, "scale_model")
+    found, expected = results(records), results(read_journals(local, "scale_model"))
+    assert found.keys() == expected.keys()
+    for trial_id, numbers in expected.items():
+        assert found[trial_id][:4] == pytest.approx(numbers[:4], rel=1e-4 if numbers[0] <= 128 else 1e-2)
+        assert [point[0] for point in found[trial_id][4:]] == [point[0] for point in numbers[4:]]
+    wall_s = {record.outcome.wall_s for record in records if record.outcome is not None}
+    assert len(wall_s) == RUNS / 2, "members of a pack share its time"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from sweeps.trial import Trial
 from tests.training.small_nets import TRIAL, changed
 from tests.training.small_pool import TOKENS
 from training import loop, pack_loop
+from training.compilation import pack_programs_of
+from training.pack_step import arranged
 from training.weights import weights_file
 
 EAGER = ComputeSpec(checkpoint_every_s=1e-9)
 MODES = ("vmap", "scan")
 VIT = changed(TRIAL, family="vit", shape=TOKENS)
+"""Compiles in a third of the time of the other."""
 ACCURACY = 1e-5
 """Relative: what some hundred steps make of sums in another order; measured: 2e-6 for vmap, 0 for scan."""
 
@@ -90,6 +94,7 @@ def members(trial: Trial, seeds: tuple[int, ...] = (0, 1)) -> list[Trial]:
     return [changed(trial, peak_lr=rate, seed=seed) for rate in (0.02, 0.05, 0.1) for seed in seeds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("trial", [TRIAL, VIT], ids=["nfnet", "vit"])
 def test_a_pack_gives_what_separate_runs_give(mode: str, trial: Trial, tmp_path: Path) -> None:
@@ -110,9 +115,19 @@ def test_a_pack_gives_what_separate_runs_give(mode: str, trial: Trial, tmp_path:
         assert fault(pack.outcomes[place].certificate, images=member.images, images_per_epoch=1024) is None
 
 
+def test_all_packs_of_a_shape_run_on_one_compiled_program() -> None:
+    """Other rates, another seed and another length compile nothing."""
+    trials = members(VIT, seeds=(0,))
+    _, programs = pack_programs_of(VIT, arranged(trials)[1], "vmap", Path(), EAGER)
+    Watched(trials)
+    Watched([changed(trial, peak_lr=2 * trial.peak_lr, seed=5, epochs=0.5) for trial in trials])
+    compiled: list[Any] = [programs.advance, programs.evaluate]
+    assert [program._cache_size() for program in compiled] == [1, 1]
+
+
 def test_unequal_numbers_of_rates_pack_too() -> None:
     """Two rates of one seed and one of another: each is what it is by itself."""
-    trials = [TRIAL, changed(TRIAL, peak_lr=0.05), changed(TRIAL, seed=1)]
+    trials = [VIT, changed(VIT, peak_lr=0.05), changed(VIT, seed=1)]
     for outcome, trial in zip(Watched(trials).outcomes, trials, strict=True):
         assert_same(outcome, alone(trial)[0])
 
@@ -120,7 +135,7 @@ def test_unequal_numbers_of_rates_pack_too() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_member_that_diverges_ends_at_once_and_harms_no_other(mode: str, tmp_path: Path) -> None:
     """Its end is told while the others go on, and they end as they would without it."""
-    trials = [changed(TRIAL, peak_lr=rate) for rate in (0.05, 1e30, 0.1)]
+    trials = [changed(VIT, peak_lr=rate) for rate in (0.05, 1e30, 0.1)]
     pack = Watched(trials, mode=mode, folder=tmp_path)
     assert [outcome.status for outcome in pack.outcomes] == [Status.FINISHED, Status.DIVERGED, Status.FINISHED]
     assert next(place for place, _ in pack.ended) == 1
@@ -133,7 +148,7 @@ def test_a_member_that_diverges_ends_at_once_and_harms_no_other(mode: str, tmp_p
 
 def test_a_killed_pack_resumes_as_a_pack(tmp_path: Path) -> None:
     """It goes on from the common step to the very numbers of an unbroken pack."""
-    trials = members(TRIAL, seeds=(0,))
+    trials = members(VIT, seeds=(0,))
 
     def die(place: int, point: Progress) -> None:
         if point.step > 60:
@@ -150,7 +165,7 @@ def test_a_killed_pack_resumes_as_a_pack(tmp_path: Path) -> None:
 
 def test_checkpoints_of_a_pack_are_those_of_runs(tmp_path: Path) -> None:
     """A run by itself goes on from its member's checkpoint; then the others are out of step and go on by themselves."""
-    trials = members(TRIAL, seeds=(0,))
+    trials = members(VIT, seeds=(0,))
     asked: list[int] = []
 
     def stop_once() -> bool:
@@ -170,7 +185,7 @@ def test_checkpoints_of_a_pack_are_those_of_runs(tmp_path: Path) -> None:
 
 def test_a_member_that_may_not_begin_so_early_trains_nothing() -> None:
     """The others are trained."""
-    trials = members(TRIAL, seeds=(0,))
+    trials = members(VIT, seeds=(0,))
     outcomes = Watched(trials, least_start_steps=[0, 10, 0]).outcomes
     assert [outcome.status for outcome in outcomes] == [Status.FINISHED, Status.KILLED, Status.FINISHED]
     assert outcomes[1].steps == 0
@@ -180,7 +195,7 @@ def test_the_time_of_a_pack_is_divided_among_its_members() -> None:
     """Together the members' clocks count no more than went by."""
     import time
 
-    trials = members(TRIAL, seeds=(0,))
+    trials = members(VIT, seeds=(0,))
     Watched(trials)
     started = time.perf_counter()
     pack = Watched(trials)
