@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from strategy.ladder import rungs
 from strategy.round import State
+from sweeps.budget import parse_core_hours
 from tests.strategy.worlds import field_of, follow, inquiry_of, true_log_loss
 
 
@@ -44,6 +45,17 @@ def test_goes_up_rung_by_rung() -> None:
     assert heads == sorted(heads) and heads[-1] > 5_000.0
     assert all(found.lines[1].startswith("rung ") for found in rounds[1:-1])
     assert rounds[-1].lines[-1] == "the ladder has no rung left, or nothing left to spend on one"
+
+
+@pytest.mark.parametrize("question", ["loss@10k", "exponent"])
+def test_no_run_is_dearer_than_its_rung(question: str) -> None:
+    """Whether it is the rung's optimum or what tells most of the question."""
+    inquiry = inquiry_of("ladder", 10_000.0, question=question)
+    _, rounds = follow(inquiry, true_log_loss(inquiry.field), noise_sd=0.003)
+    for found in rounds[1:-1]:
+        rung = parse_core_hours(found.lines[1].split()[1].rstrip(":"))
+        places = [inquiry.field.find(trial) for trial in found.trials]
+        assert max(inquiry.field.core_hours[place[0]] for place in places if place is not None) <= 1.02 * rung
 
 
 def test_dear_rungs_get_the_most() -> None:
