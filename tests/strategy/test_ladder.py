@@ -47,10 +47,10 @@ def test_goes_up_rung_by_rung() -> None:
     assert rounds[-1].lines[-1] == "the ladder has no rung left, or nothing left to spend on one"
 
 
-@pytest.mark.parametrize("question", ["loss@10k", "exponent"])
+@pytest.mark.parametrize("question", ["loss@5k", "exponent"])
 def test_no_run_is_dearer_than_its_rung(question: str) -> None:
     """Whether it is the rung's optimum or what tells most of the question."""
-    inquiry = inquiry_of("ladder", 10_000.0, question=question)
+    inquiry = inquiry_of("ladder", 5_000.0, question=question, spend_share=0.6)
     _, rounds = follow(inquiry, true_log_loss(inquiry.field), noise_sd=0.003)
     for found in rounds[1:-1]:
         rung = parse_core_hours(found.lines[1].split()[1].rstrip(":"))
