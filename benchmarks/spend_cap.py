@@ -1,8 +1,8 @@
 """Ten thousand simulated studies under a spend cap: pre-emptions, silent deaths, wrong prices, drivers that die.
 
-Each goes through the real reconcile loop and the real spend ledger, which is looked at at every turn of the loop. What
-was really trained, to the last step that nobody was told of, is known to the simulated cluster alone and is held against
-the cap. Some jobs die without a word and are begun again by the cluster itself, and runs go on while there is no driver.
+Each goes through the real reconcile loop and the real spend ledger, whose figures are read at every turn of the loop.
+What was really trained, to the last step that nobody was told of, is known to the simulated cluster alone and is held
+against the cap. Some jobs die without a word and are begun again by the cluster itself; runs go on without a driver.
 """
 
 import sys
@@ -36,7 +36,7 @@ from sweeps.pricing import price_trial
 from sweeps.study import Study
 
 STUDIES, CHUNK = 10_000, 50
-_ROUNDING = 1.0 + 1e-9
+_ROUNDING = 1.0 + 1e-8
 
 
 class DriverDiedError(Exception):

@@ -85,10 +85,12 @@ class _Loop:
         underway = {task.trial.id: task for task in self._backend.underway()}
         self._around.ledger.reserve(tuple(underway.values()), is_underway=True)
         for trial_id, task in underway.items():
-            self._tasks[trial_id] = task  # what runs is what is paid for
+            # What runs is what is paid for, now and when it is tried again; it waits for nothing any more.
+            self._tasks[trial_id] = replace(task, after=None)
+            if trial_id in self._owed:
+                self._owed[trial_id] = self._tasks[trial_id]
         for pack in self._packs:
-            # What runs already waits for nothing any more.
-            self._submit([replace(task, after=None) if task.trial.id in underway else task for task in pack])
+            self._submit([self._tasks[task.trial.id] for task in pack])
         self._submit_freed()
         for trial_id in underway:
             self._call_off_if_short(trial_id)

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,27 @@ def test_a_job_that_is_begun_again_is_taken_back_where_the_cap_does_not_hold_it(
     result = reconcile((task,), backend, cap_core_hours=cap * task.cost.core_hours)
     assert (result.finished, backend.cancelled) == (finished, [] if finished else ["job"])
     assert len(result.left) == 1 - finished and all("its job was taken back" in line for line in result.left)
+
+
+def test_what_runs_for_an_earlier_driver_is_tried_again_as_it_was_paid_for(
+    make_tasks: MakeTasks, reconcile: Reconcile
+) -> None:
+    """The plan of now may share other steps; price and promise are those of the task that was handed in."""
+    (task,) = make_tasks()
+    earlier = replace(task, shared_steps=2)
+    handed_in: list[Task] = []
+
+    class Noting(ScriptedBackend):
+        def submit(self, tasks: Sequence[Task]) -> str:
+            handed_in.extend(tasks)
+            return super().submit(tasks)
+
+        def underway(self) -> Sequence[Task]:
+            return (earlier,)
+
+    backend = Noting(lambda trial_id: [start(trial_id), end(trial_id, Status.FAILED, "no luck")], finishing)
+    assert reconcile((task,), backend).finished == 1
+    assert handed_in == [earlier, earlier]
 
 
 @pytest.mark.parametrize("name", ["inline", "local"])
