@@ -12,6 +12,9 @@ pytest_plugins = ("tests.clusters.fixtures",)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+# Small matrices by the thousand: threads of BLAS would only wait for one another. It reads this when it is loaded.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["MPLBACKEND"] = "agg"
