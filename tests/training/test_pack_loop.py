@@ -23,7 +23,7 @@ MODES = ("vmap", "scan")
 VIT = changed(TRIAL, family="vit", shape=TOKENS)
 """Compiles in a third of the time of the other."""
 ACCURACY = 1e-5
-"""Relative: what some hundred steps make of sums in another order; measured: 2e-6 for vmap, 0 for scan."""
+"""Relative: what 128 steps make of sums in another order; measured: 4e-7 for vmap, 0 for scan."""
 
 
 class Killed(Exception):
