@@ -25,11 +25,10 @@ from launcher.drive.reconcile import Surroundings, run
 from launcher.drive.spending import SpendLedger
 from launcher.drive.trunks import with_trunks
 from launcher.rehearse.simulated_backend import SimulatedBackend
+from launcher.rehearse.simulated_surroundings import surroundings_of
 from launcher.rehearse.world import World
 from launcher.settings.compose import compose
 from launcher.settings.conditions import Conditions
-from launcher.show.progress import SilentView
-from launcher.show.tally import Tally
 from strategy.field import Field
 from sweeps.plan import packs_of
 from sweeps.pricing import price_trial
@@ -160,17 +159,7 @@ def around(
         if turns == dies_after:
             raise DriverDiedError
 
-    return Surroundings(
-        tally=Tally(pending=pending, runs=len(pending), core_hours=0.0, clock=backend.clock.monotonic),
-        view=SilentView(),
-        ledger=ledger,
-        on_settled=lambda trial_id: None,
-        known=backend.record,
-        saved_mark=backend.saved_mark,
-        on_turn=on_turn,
-        clock=backend.clock.monotonic,
-        sleep=backend.clock.sleep,
-    )
+    return surroundings_of(backend, ledger, pending, on_turn=on_turn)
 
 
 def work(numbers: range) -> list[Spent]:

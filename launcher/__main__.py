@@ -128,7 +128,9 @@ def show_plan(request: Request) -> int:
         _print_json(plan_as_json(plan))
     else:
         print_plan(plan, make_console(), time=time_line(request, plan, records, paths))
-        for line in intention(request, load_records(paths, request.study.name, curves=True)):
+        # What an unfinished run has used is in its curve; only a strategy by rounds asks for it.
+        told = load_records(paths, request.study.name, curves=True) if request.strategy.is_by_rounds else records
+        for line in intention(request, told):
             print(line)
     return 0
 

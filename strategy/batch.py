@@ -59,9 +59,9 @@ def choose(
     price = np.repeat(field.core_hours, rates)
     allowed = _allowed(state, belief).ravel()
     if ceiling is not None:
-        allowed &= price <= 1.01 * ceiling
+        allowed &= np.repeat(field.is_within(ceiling), rates)
     budget = question.budget_core_hours or field.budget_core_hours
-    choices = np.flatnonzero(np.repeat(field.core_hours <= 1.01 * budget, rates))
+    choices = np.flatnonzero(np.repeat(field.is_within(budget), rates))
     places: list[tuple[int, int]] = []
     used = 0.0
     while (used < core_hours or len(places) < least_runs) and len(places) < MOST_RUNS:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.tables.points import TAINTED_WEIGHT
 from strategy.evidence import Evidence
 from strategy.field import Field, Floats, Ints
 from strategy.noise import NoiseFloor, noise_floor
@@ -27,8 +28,8 @@ MOST_CELLS = 400
 _MOST_STEPS = 60
 _DEVIATIONS = (0.0003, 0.001, 0.002, 0.004, 0.008, 0.016)
 """Standard deviations of a cell from the law that are tried [of log loss]."""
-_TAINTED_VARIANCES = 4.0
-"""A tainted run's noise counts as so many times the variance of others', as in analysis.tables.points."""
+DRAWS, DRAW_SEED = 400, 0
+"""Samples of a belief that answers are read from."""
 _FAR_SDS = 3.0
 """A run farther from what is expected of it counts as if its noise were so much smaller a part of that distance."""
 _JITTER = 1e-12
@@ -58,23 +59,35 @@ class Belief:
     @functools.cached_property
     def mean(self) -> Floats:
         """Expected log loss of a run without its noise at every (cell, rate), (cells, rates)."""
-        cells, rates = everywhere(self.field)
+        cells, _ = everywhere(self.field)
         gain, residual = self._of_measured
-        law = self._law(cells, rates)[0] + self.unknown_rate_loss[cells]
+        law = self._law_everywhere[0] + self.unknown_rate_loss[cells]
         return (law + (gain @ residual)[cells]).reshape(len(self.field.cells), -1)
 
     @functools.cached_property
     def slopes(self) -> Floats:
         """Derivatives of `mean` by theta, (cells x rates, p), with those of the deviations that runs imply."""
-        cells, rates = everywhere(self.field)
+        cells, _ = everywhere(self.field)
         gain, _ = self._of_measured
-        return self._law(cells, rates)[1] - (gain @ self._law(self.evidence.cell, self.evidence.rate)[1])[cells]
+        return self._law_everywhere[1] - (gain @ self._law_of_runs[1])[cells]
 
     @functools.cached_property
     def deviations(self) -> Floats:
         """Covariance of what is not known of the cells' deviations, theta given, (cells, cells)."""
         gain, _ = self._of_measured
         return self.deviation_sd**2 * np.eye(len(self.field.cells)) - gain @ self._shared.T
+
+    @functools.cached_property
+    def loss_covariance(self) -> Floats:
+        """Covariance of the log losses of all (cell, rate) without a run's noise, (cells x rates,) squared."""
+        rates = len(self.field.peak_lrs)
+        spread = np.repeat(np.repeat(self.deviations, rates, axis=0), rates, axis=1)
+        return self.slopes @ self.covariance @ self.slopes.T + spread
+
+    @functools.cached_property
+    def draws(self) -> Floats:
+        """The samples that all answers are read from, (DRAWS, cells, rates): the same belief gives the same ones."""
+        return self.samples(DRAWS, np.random.default_rng(DRAW_SEED))
 
     def samples(self, count: int, rng: np.random.Generator) -> Floats:
         """Returns draws of the log loss of every (cell, rate) without a run's noise, (count, cells, rates).
@@ -98,13 +111,18 @@ class Belief:
     @functools.cached_property
     def _of_measured(self) -> tuple[Floats, Floats]:
         """How the residuals of runs move each cell's deviation, (cells, n), and these residuals, (n,)."""
-        law, _ = self._law(self.evidence.cell, self.evidence.rate)
+        law, _ = self._law_of_runs
         scatter = _scatter(self.evidence, self.run_variance, self.deviation_sd)
         residual = self.evidence.log_loss - law - self.unknown_rate_loss[self.evidence.cell]
         return np.asarray(np.linalg.solve(scatter, self._shared.T).T, dtype=np.float64), residual
 
-    def _law(self, cells: Ints, rates: Ints, theta: Floats | None = None) -> tuple[Floats, Floats]:
-        return law_and_slopes(self.theta if theta is None else theta, self.field, self.origin, cells, rates)
+    @functools.cached_property
+    def _law_everywhere(self) -> tuple[Floats, Floats]:
+        return law_and_slopes(self.theta, self.field, self.origin, *everywhere(self.field))
+
+    @functools.cached_property
+    def _law_of_runs(self) -> tuple[Floats, Floats]:
+        return law_and_slopes(self.theta, self.field, self.origin, self.evidence.cell, self.evidence.rate)
 
 
 def believe(field: Field, evidence: Evidence) -> Belief:
@@ -117,7 +135,7 @@ def believe(field: Field, evidence: Evidence) -> Belief:
         raise ValueError("nothing is believed before anything was run")
     noise = noise_floor(field, evidence)
     prior = prior_of(field, evidence)
-    variance = noise.sd[evidence.cell] ** 2 * np.where(evidence.is_tainted, _TAINTED_VARIANCES, 1.0)
+    variance = noise.sd[evidence.cell] ** 2 * np.where(evidence.is_tainted, 1.0 / TAINTED_WEIGHT, 1.0)
     first = _believe(field, evidence, prior, noise, variance, prior.mean)
     off = np.abs(evidence.log_loss - first.mean[evidence.cell, evidence.rate]) / np.sqrt(variance)
     if off.max() <= _FAR_SDS:
@@ -177,14 +195,13 @@ def _laplace(
         offset: what runs lose on top of the law, (n,).
     """
     root = np.linalg.cholesky(scatter)
-    prior_root = np.linalg.inv(np.linalg.cholesky(prior.covariance))
 
     def residuals(theta: Floats) -> tuple[Floats, Floats]:
         law, slopes = law_and_slopes(theta, field, prior.origin, evidence.cell, evidence.rate)
         both = np.concatenate([(law + offset - evidence.log_loss)[:, None], slopes], axis=1)
         white = np.linalg.solve(root, both)
-        values = np.concatenate([white[:, 0], prior_root @ (theta - prior.mean)])
-        slopes = np.concatenate([white[:, 1:], prior_root])
+        values = np.concatenate([white[:, 0], prior.whitening @ (theta - prior.mean)])
+        slopes = np.concatenate([white[:, 1:], prior.whitening])
         return np.asarray(values, dtype=np.float64), np.asarray(slopes, dtype=np.float64)
 
     theta, damping = start, 1e-3

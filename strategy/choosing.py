@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from strategy import informed, ladder
-from strategy.batch import trials_at
+from strategy.batch import opening, trials_at
 from strategy.belief import MOST_CELLS
 from strategy.field import Field
 from strategy.questions import Question, check_question, parse_question
@@ -13,7 +13,7 @@ from strategy.round import Round, State
 from strategy.spec import StrategySpec
 from strategy.stopping import StopRule, parse_until
 from strategy.two_trial import tunings
-from sweeps.budget import Budget, format_core_hours, parse_core_hours
+from sweeps.budget import READING_TOLERANCE, Budget, format_core_hours, parse_core_hours
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord
 from sweeps.study import Study
@@ -64,7 +64,7 @@ class Inquiry:
         left_core_hours: float = math.inf,
         barred: frozenset[str] = frozenset(),
     ) -> Round:
-        """Returns what is trained next; an empty round when the strategy is done.
+        """Returns what is trained next; an empty round when the strategy is done. Runs that were begun are ended first.
 
         Args:
             records: all of the study.
@@ -72,19 +72,18 @@ class Inquiry:
             barred: ids of trials that were given up in this command.
         """
         state = State.read(self.field, records, left_core_hours=left_core_hours, barred=barred)
-        match self.spec.name:
-            case "two_trial":
-                return two_trial_round(state)
-            case "ladder":
-                return ladder.ladder_round(state, self.spec, self.question, self.until)
-            case _:
-                return informed.informed_round(state, self.spec, self.question, self.until)
+        if state.begun:
+            return Round(trials=state.begun, lines=("going on with runs that were begun",))
+        if self.spec.name == "two_trial":
+            return two_trial_round(state)
+        if not len(state.evidence):
+            return opening(state)
+        choose = ladder.ladder_round if self.spec.name == "ladder" else informed.informed_round
+        return choose(state, self.spec, self.question, self.until)
 
 
 def two_trial_round(state: State) -> Round:
     """Returns the rates of all cells whose neighbours are tuned, with every seed of the study."""
-    if state.begun:
-        return Round(trials=state.begun, lines=("going on with runs that were begun",))
     field = state.field
     found = tunings(field, state.evidence)
     done = {(cell, rate) for cell, rate, _ in state.evidence.runs.tolist()} | set(state.evidence.diverged)
@@ -130,7 +129,7 @@ def _check(study: Study, spec: StrategySpec, ceiling: float | None, budget: Budg
         raise StudyError(f"strategy.tolerance={spec.tolerance:g} is no part of a loss (try: 0.0005)")
     if spec.rung_factor is not None and not 1.0 < spec.rung_factor <= 100.0:
         raise StudyError(f"strategy.rung_factor={spec.rung_factor:g} makes no ladder: above 1, at most 100 (try: 2.5)")
-    if ceiling is not None and ceiling > 1.01 * budget.core_hours:
+    if ceiling is not None and ceiling > READING_TOLERANCE * budget.core_hours:
         raise StudyError(
             f"strategy.ceiling={spec.ceiling} lies above the budget of {budget}: cells above the budget are not looked "
             "at (leave it out, or raise BUDGET)"

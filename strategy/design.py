@@ -69,14 +69,12 @@ def outlook(belief: Belief, asked: Floats | None = None) -> Outlook:
         belief: what is known.
         asked: what is asked, as weights of the log losses of all (cell, rate), (k,); None asks nothing.
     """
-    rates = len(belief.field.peak_lrs)
-    spread = np.repeat(np.repeat(belief.deviations, rates, axis=0), rates, axis=1)
-    covariance = belief.slopes @ belief.covariance @ belief.slopes.T + spread
+    covariance = belief.loss_covariance
     asked = np.zeros(len(covariance)) if asked is None else asked
     return Outlook(
         mean=belief.mean.ravel(),
         covariance=covariance,
-        noise=np.repeat(belief.noise.sd**2, rates),
+        noise=np.repeat(belief.noise.sd**2, len(belief.field.peak_lrs)),
         asked=covariance @ asked,
         asked_variance=float(asked @ covariance @ asked),
     )

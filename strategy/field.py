@@ -44,11 +44,14 @@ class Field:
         """The price of a run of each cell, (cells,)."""
         return self.grid.columns.core_hours[self.cells]
 
+    def is_within(self, budget_core_hours: float) -> npt.NDArray[np.bool_]:
+        """Returns whether a run of each cell is within a budget, (cells,)."""
+        return self.core_hours <= READING_TOLERANCE * budget_core_hours
+
     @functools.cached_property
     def is_trainable(self) -> npt.NDArray[np.bool_]:
         """Whether a run of each cell is within the ceiling, (cells,)."""
-        ceiling = self.budget_core_hours if self.ceiling_core_hours is None else self.ceiling_core_hours
-        return self.core_hours <= READING_TOLERANCE * ceiling
+        return self.is_within(self.budget_core_hours if self.ceiling_core_hours is None else self.ceiling_core_hours)
 
     @functools.cached_property
     def model(self) -> Ints:
@@ -133,7 +136,19 @@ class Field:
         }
 
     def find(self, trial: Trial) -> tuple[int, int] | None:
-        """Returns the positions of a trial's cell and learning rate; None where it is none of this field's."""
+        """Returns the positions of a trial's cell and learning rate; None where it is none of this field's.
+
+        Remembered by id: every round looks for the same records, and comparing trials means hashing them.
+        """
+        if trial.id not in self._found:
+            self._found[trial.id] = self._find(trial)
+        return self._found[trial.id]
+
+    @functools.cached_property
+    def _found(self) -> dict[str, tuple[int, int] | None]:
+        return {}
+
+    def _find(self, trial: Trial) -> tuple[int, int] | None:
         cell = self._place.get((trial.model, trial.epochs, trial.batch_images))
         if cell is None or trial.peak_lr not in self.peak_lrs or trial.trunk_id is not None:
             return None

@@ -1,6 +1,6 @@
 """Next-best runs by what they teach per core-hour, batch by batch, until the question is answered well enough."""
 
-from strategy.batch import choose, opening, room_of, trials_at
+from strategy.batch import choose, room_of, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within, expected_regret
@@ -16,18 +16,14 @@ _BATCH_OF_GRID, _BATCH_OF_SPENT = 0.02, 0.25
 
 
 def informed_round(state: State, spec: StrategySpec, question: Question, until: StopRule | None = None) -> Round:
-    """Returns the next batch of runs; runs that were begun are ended first.
+    """Returns the next batch of runs.
 
     Args:
-        state: what is recorded and what may be spent.
+        state: what is recorded, at least one finished run, and what may be spent.
         spec: the strategy's settings.
         question: what is asked.
         until: when it is answered; absent: an optimum by the strategy's tolerance, all else when the share is spent.
     """
-    if state.begun:
-        return Round(trials=state.begun, lines=("going on with runs that were begun",))
-    if not len(state.evidence):
-        return opening(state)
     belief = believe(state.field, state.evidence)
     standing = standing_line(question, belief)
     done = until.why_met(belief) if until is not None else _why_known(spec, question, belief)

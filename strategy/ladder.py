@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from strategy.batch import choose, opening, room_of, trials_at
+from strategy.batch import choose, room_of, trials_at
 from strategy.belief import Belief, believe
 from strategy.predicting import predict
 from strategy.questions import Question, best_within
@@ -28,15 +28,11 @@ def ladder_round(state: State, spec: StrategySpec, question: Question, until: St
     """Returns the next runs: the rung's predicted optimum at its two rates, then what tells most of the question.
 
     Args:
-        state: what is recorded; its field's ceiling is the highest rung.
+        state: what is recorded, at least one finished run; its field's ceiling is the highest rung.
         spec: the strategy's settings.
         question: what is asked of the top, usually loss@BUDGET.
         until: when it is answered; absent: when the highest rung is done.
     """
-    if state.begun:
-        return Round(trials=state.begun, lines=("going on with runs that were begun",))
-    if not len(state.evidence):
-        return opening(state)
     belief = believe(state.field, state.evidence)
     standing = standing_line(question, belief)
     if until is not None and (why := until.why_met(belief)) is not None:

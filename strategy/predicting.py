@@ -5,14 +5,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from strategy.belief import Belief
+from analysis.solver.quantiles import LEVEL
+from strategy.belief import DRAW_SEED, DRAWS, Belief
 from strategy.evidence import Evidence
 from strategy.field import Field
 from sweeps.canonical import short_hash
 from sweeps.prediction import Prediction
-
-LEVEL = 0.9
-_SAMPLES, _SEED = 400, 0
 
 
 def predict(belief: Belief, places: Iterable[tuple[int, int]], *, made_by: str) -> tuple[Prediction, ...]:
@@ -22,13 +20,13 @@ def predict(belief: Belief, places: Iterable[tuple[int, int]], *, made_by: str) 
     wanted = [place for place in dict.fromkeys(places) if place not in done]
     if not wanted:
         return ()
-    rng = np.random.default_rng(_SEED)
-    draws = belief.samples(_SAMPLES, rng)
+    rng = np.random.default_rng(DRAW_SEED)
+    draws = belief.samples(DRAWS, rng)
     digest, cohort = digest_of(field, evidence), field.trial(*wanted[0], field.study.seeds[0]).cohort
     dearest = float(field.core_hours[evidence.cell].max())
     found: list[Prediction] = []
     for cell, rate in wanted:
-        run = draws[:, cell, rate] + belief.noise.sd[cell] * rng.standard_normal(_SAMPLES)
+        run = draws[:, cell, rate] + belief.noise.sd[cell] * rng.standard_normal(DRAWS)
         low, middle, high = np.quantile(run, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
         trial = field.trial(cell, rate, field.study.seeds[0])
         found.append(

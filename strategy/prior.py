@@ -1,5 +1,6 @@
 """The law that beliefs are about, with its slopes, and what is thought likely of it before anything was run."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,11 @@ class Prior:
     covariance: Floats
     origin: tuple[float, float]
     """Mean log parameters and log images of the field's cells, about which the law is written."""
+
+    @functools.cached_property
+    def whitening(self) -> Floats:
+        """What turns deviations from the mean into independent ones of variance 1, (p, p)."""
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(self.covariance)), dtype=np.float64)
 
 
 def prior_of(field: Field, evidence: Evidence) -> Prior:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.solver.quantiles import LEVEL
 from strategy.belief import Belief
 from strategy.design import Outlook, outlook
 from strategy.field import Field, Floats
@@ -13,12 +14,8 @@ from sweeps.budget import format_core_hours, parse_core_hours
 from sweeps.errors import StudyError
 
 KINDS = ("optimum", "loss", "exponent", "gap")
-LEVEL = 0.9
-"""Coverage of the intervals that stop rules speak of."""
-_SAMPLES, _SEED = 400, 0
 _BUDGETS = 9
 """Budgets, evenly spaced in their logs, at which the best loss is read for the exponent."""
-_HALF_NORMAL = 1.6448536269514722
 _WORDS = re.compile(r"(?P<kind>[a-z]+)(?:@(?P<budget>\S+))?")
 _EXAMPLES = "optimum@110k, loss@110k, exponent, gap@10k"
 
@@ -73,7 +70,7 @@ def check_question(question: Question, field: Field) -> None:
     if question.kind == "gap" and len(families) != 2:
         named = ", ".join(families)
         raise StudyError(f"question {question} compares two families; this study has {len(families)} ({named})")
-    if budget is not None and not (field.core_hours <= 1.01 * budget).any():
+    if budget is not None and not field.is_within(budget).any():
         cheapest = format_core_hours(float(field.core_hours.min()))
         raise StudyError(f"question {question}: no cell is within that budget; the cheapest costs {cheapest}")
     dearest = float(field.core_hours.max())
@@ -117,8 +114,8 @@ def expected_regret(belief: Belief, budget_core_hours: float) -> float:
     """Returns by how much the pick's loss is expected to lie above that of the best (cell, rate), relatively."""
     field = belief.field
     place = best_within(belief.mean, field, budget_core_hours)
-    is_within = field.core_hours <= 1.01 * budget_core_hours
-    draws = belief.samples(_SAMPLES, np.random.default_rng(_SEED))
+    is_within = field.is_within(budget_core_hours)
+    draws = belief.draws
     least = draws[:, is_within].reshape(len(draws), -1).min(axis=1)
     return float((draws[:, place[0], place[1]] - least).mean())
 
@@ -137,10 +134,10 @@ def best_within(log_loss: Floats, field: Field, budget_core_hours: float, family
         budget_core_hours: of one run.
         family: position of the only family that counts.
     """
-    allowed = field.core_hours <= 1.01 * max(budget_core_hours, float(field.core_hours.min()))
+    allowed = field.is_within(max(budget_core_hours, float(field.core_hours.min())))
     if family is not None:
         own = field.family == family
-        allowed = own & (field.core_hours <= 1.01 * max(budget_core_hours, float(field.core_hours[own].min())))
+        allowed = own & field.is_within(max(budget_core_hours, float(field.core_hours[own].min())))
     masked = np.where(allowed[:, None], log_loss, np.inf)
     cell, rate = np.unravel_index(int(masked.argmin()), masked.shape)
     return int(cell), int(rate)
@@ -148,13 +145,13 @@ def best_within(log_loss: Floats, field: Field, budget_core_hours: float, family
 
 def _drawn(question: Question, belief: Belief) -> Floats:
     field = belief.field
-    draws = belief.samples(_SAMPLES, np.random.default_rng(_SEED)).min(axis=2)
+    draws = belief.draws.min(axis=2)
     if question.kind == "exponent":
         x = _log_budgets(field)
-        best = np.stack([draws[:, field.core_hours <= 1.01 * math.exp(b)].min(axis=1) for b in x], axis=1)
+        best = np.stack([draws[:, field.is_within(math.exp(b))].min(axis=1) for b in x], axis=1)
         return -(best @ (x - x.mean())) / ((x - x.mean()) @ (x - x.mean()))
     assert question.budget_core_hours is not None
-    within = field.core_hours <= 1.01 * question.budget_core_hours
+    within = field.is_within(question.budget_core_hours)
     if question.kind == "gap":
         one, other = (draws[:, within & (field.family == k)].min(axis=1) for k in (0, 1))
         return other - one

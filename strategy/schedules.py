@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.solver.quantiles import t_quantile
+from analysis.solver.quantiles import LEVEL, t_quantile
 from strategy.evidence import Evidence, best_rates
 from strategy.field import Field
 from strategy.noise import noise_floor
@@ -20,7 +20,6 @@ from sweeps.record import RunRecord
 from sweeps.study import Study
 from sweeps.trial import Trial
 
-LEVEL = 0.9
 SPOT_CHECKS, COST_SHARE = 3, 0.15
 """Cells that are trained both ways, and what they may cost together: of the study's full grid."""
 

@@ -32,3 +32,4 @@ class Prediction:
     """Hash of the ids and losses of the runs it rests on."""
     code_version: str = ""
     made_unix_s: float = 0.0
+    """When it was frozen; 0: not yet, so before any run."""

@@ -9,20 +9,25 @@ from sweeps.grid import Floats, Grid, Ints
 from sweeps.record import RunRecord, Status
 
 
-def core_hours_spent(record: RunRecord) -> float:
+def core_hours_spent(record: RunRecord, *, has_curve: bool = False) -> float:
     """Returns what a run has used [core-hours]: its price times the part of its steps that was done, repeats included.
 
-    Steps taken over from a shorter run were paid for there. A run whose progress is unknown counts in full, and one
-    that died after a report as far as the next, so that a cap holds in any case.
+    Steps taken over from a shorter run were paid for there. One that died after a report counts as far as the next, for
+    it may have come there.
+
+    Args:
+        record: of the run.
+        has_curve: whether it has its curve: then a run without progress has done nothing; else it counts in full, so
+            that a cap holds in any case.
     """
-    own = record.repeated_steps + record.unseen_steps - record.shared_steps
-    return _behind(record) + record.cost.core_hours * own / record.trial.steps
+    done = _steps_behind(record, unknown=0 if has_curve else record.trial.steps)
+    steps = max(0, done - record.shared_steps) + record.repeated_steps + record.unseen_steps
+    return record.cost.core_hours * steps / record.trial.steps
 
 
-def _behind(record: RunRecord) -> float:
-    """Returns the price of the steps that a run need not do again [core-hours]."""
-    done = record.trial.steps if record.steps_done is None else record.steps_done
-    return record.cost.core_hours * done / record.trial.steps
+def _steps_behind(record: RunRecord, *, unknown: int) -> int:
+    """Returns the steps that a run need not do again."""
+    return unknown if record.steps_done is None else record.steps_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,8 @@ class GridRecords:
                 if record.status is not Status.FINISHED:
                     barren.add(number)
             elif number is not None:
-                underway[number] = _behind(record)
+                behind = _steps_behind(record, unknown=record.trial.steps)
+                underway[number] = record.cost.core_hours * behind / record.trial.steps
         return cls(settled=frozenset(settled), underway=underway, barren=frozenset(barren), spent_core_hours=spent)
 
     def pending_runs(self, grid: Grid, cells: Ints) -> Ints:

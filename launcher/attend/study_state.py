@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from launcher.drive.driver_lock import holder, is_driven
 from launcher.drive.driver_note import DriverNote, read_note
-from launcher.drive.spending import used_core_hours
 from launcher.on_slurm.left_behind import open_tasks
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord, Status
+from sweeps.spent import core_hours_spent
 from tracking.ledger import load_records
 from tracking.paths import ProjectPaths
 
@@ -64,7 +64,8 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
         counts[WAITING] = max(0, note.runs - note.done - busy)
     running = tuple(record for record in records if record.status is Status.RUNNING)
     unused = (
-        record.cost.core_hours * (1.0 - record.shared_steps / record.trial.steps) - used_core_hours(record)
+        record.cost.core_hours * (1.0 - record.shared_steps / record.trial.steps)
+        - core_hours_spent(record, has_curve=True)
         for record in running
     )
     reserved = sum(queued.values()) + sum(unused)
@@ -72,7 +73,7 @@ def read_state(paths: ProjectPaths, study: str) -> StudyState:
         study=study,
         counts={state: counts[state] for state in STATES if counts[state]},
         running=running,
-        spent_core_hours=sum(map(used_core_hours, records)),
+        spent_core_hours=sum(core_hours_spent(record, has_curve=True) for record in records),
         reserved_core_hours=note.reserved_core_hours if note is not None and driver is not None else max(0.0, reserved),
         total_core_hours=None if note is None else note.total_core_hours,
         note=note,

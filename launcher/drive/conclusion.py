@@ -6,11 +6,9 @@ from typing import Any
 
 from launcher.drive.spot_checks import all_spot_checks
 from launcher.settings.request import Request
-from strategy.belief import Belief, believe
-from strategy.choosing import Inquiry
-from strategy.evidence import Evidence
-from strategy.questions import Question, answer, best_within
-from strategy.round import State
+from strategy.belief import Belief
+from strategy.choice import Choice, choice_of
+from strategy.questions import answer
 from strategy.schedules import compare_schedules, comparison_lines
 from strategy.stopping import answer_text, standing_line
 from sweeps.budget import format_core_hours
@@ -19,24 +17,6 @@ from sweeps.record import RunRecord
 
 _MOST_NAMES = 6
 """Trials of a round that are named."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The configuration that a strategy names for a budget."""
-
-    model: str
-    epochs: float
-    batch_images: int
-    peak_lr: float
-    predicted_loss: float
-    """The best loss within the budget, the middle of its interval [nats]."""
-    low: float
-    high: float
-    spent_core_hours: float
-    """What the field's runs have used."""
-    grid_core_hours: float
-    """What all cells within the budget would cost at every learning rate and seed of the study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +34,23 @@ def conclusion(request: Request, records: Sequence[RunRecord]) -> Conclusion | N
     inquiry = request.inquiry
     if inquiry is None:
         return None
-    choice = choice_of(inquiry, records)
+    choice = choice_of(inquiry.field, records)
     if choice is None:
         return None
-    belief = believe(inquiry.field, Evidence.read(inquiry.field, records))
-    share = 100 * choice.spent_core_hours / choice.grid_core_hours
-    top = format_core_hours(inquiry.field.budget_core_hours)
+    field, trial, known = inquiry.field, choice.trial, choice.known
+    spent, grid = choice.spent_core_hours, field.grid_core_hours
     lines = [
-        f"strategy {request.strategy.name}: {standing_line(inquiry.question, belief)}",
-        f"choice for {top}: {choice.model} x {choice.epochs:g} epochs at "
-        f"peak_lr {choice.peak_lr:g}, loss {choice.predicted_loss:.4g} ({choice.low:.4g} to {choice.high:.4g}, 90 %)",
-        f"for {format_core_hours(choice.spent_core_hours)} core-hours, {share:.0f} % of the full grid's "
-        f"{format_core_hours(choice.grid_core_hours)}",
+        f"strategy {request.strategy.name}: {standing_line(inquiry.question, choice.belief)}",
+        f"choice for {format_core_hours(field.budget_core_hours)}: {trial.model} x {trial.epochs:g} epochs at "
+        f"peak_lr {trial.peak_lr:g}, loss {known.value:.4g} ({known.low:.4g} to {known.high:.4g}, 90 %)",
+        f"for {format_core_hours(spent)} core-hours, {100 * spent / grid:.0f} % of the full grid's "
+        f"{format_core_hours(grid)}",
+        _noise_line(choice.belief),
     ]
-    lines.append(_noise_line(belief))
     if inquiry.until is not None:
-        lines.insert(1, answer_text(inquiry.until.question, answer(inquiry.until.question, belief)))
-    return Conclusion(
-        lines=tuple(lines), as_json={"name": request.strategy.name, "question": str(inquiry.question), **asdict(choice)}
-    )
+        lines.insert(1, answer_text(inquiry.until.question, answer(inquiry.until.question, choice.belief)))
+    words = {"name": request.strategy.name, "question": str(inquiry.question)}
+    return Conclusion(lines=tuple(lines), as_json={**words, **_choice_json(choice)})
 
 
 def intention(request: Request, records: Sequence[RunRecord]) -> tuple[str, ...]:
@@ -99,27 +77,19 @@ def intention(request: Request, records: Sequence[RunRecord]) -> tuple[str, ...]
     return (f"strategy {request.strategy.name}{asks}{most}", *found.lines, first)
 
 
-def choice_of(inquiry: Inquiry, records: Sequence[RunRecord]) -> Choice | None:
-    """Returns the strategy's choice for its budget; None before anything was run."""
-    field = inquiry.field
-    state = State.read(field, records)
-    if not len(state.evidence):
-        return None
-    belief = believe(field, state.evidence)
-    cell, rate = best_within(belief.mean, field, field.budget_core_hours)
-    known = answer(Question(kind="loss", budget_core_hours=field.budget_core_hours), belief)
-    trial = field.trial(cell, rate, field.study.seeds[0])
-    return Choice(
-        model=trial.model,
-        epochs=trial.epochs,
-        batch_images=trial.batch_images,
-        peak_lr=trial.peak_lr,
-        predicted_loss=known.value,
-        low=known.low,
-        high=known.high,
-        spent_core_hours=state.spent_core_hours,
-        grid_core_hours=field.grid_core_hours,
-    )
+def _choice_json(choice: Choice) -> dict[str, Any]:
+    trial, known = choice.trial, choice.known
+    return {
+        "model": trial.model,
+        "epochs": trial.epochs,
+        "batch_images": trial.batch_images,
+        "peak_lr": trial.peak_lr,
+        "predicted_loss": known.value,
+        "low": known.low,
+        "high": known.high,
+        "spent_core_hours": choice.spent_core_hours,
+        "grid_core_hours": choice.belief.field.grid_core_hours,
+    }
 
 
 def _noise_line(belief: Belief) -> str:

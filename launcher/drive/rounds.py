@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from analysis.tables.judged import judge
 from launcher.contract.backend import TRAINER
@@ -52,8 +52,7 @@ def _foresight(last: Round | None, records: Sequence[RunRecord]) -> list[str]:
     """Returns a line for each prediction of the last round that was trained since, the dearest first."""
     if last is None:
         return []
-    # They were made in this command, before anything was trained there.
-    judged = judge([replace(one, made_unix_s=-math.inf) for one in last.predictions], records, cohort=None)
+    judged = judge(last.predictions, records, cohort=None)
     known = [one for one in judged if one.actual_loss is not None]
     dearest = sorted(known, key=lambda one: -one.prediction.core_hours)[:_MOST_LINES]
     return [

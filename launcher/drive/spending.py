@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
 from sweeps.curve import unreported
 from sweeps.record import RunRecord, Status
+from sweeps.spent import core_hours_spent
 
 
 class SpendLedger:
@@ -41,7 +42,7 @@ class SpendLedger:
         """The furthest step that a trial is known to have come to."""
         self._short: set[str] = set()
         for record in records:
-            self.spent_core_hours += used_core_hours(record)
+            self.spent_core_hours += core_hours_spent(record, has_curve=True)
             self._advance(record.trial.id, record.steps_done or 0)
             if record.status is Status.RUNNING:
                 self._told_step[record.trial.id] = record.attempt_step
@@ -199,12 +200,3 @@ def _saved_step(record: RunRecord) -> int | None:
         return saved if record.status in (Status.KILLED, Status.STOPPED) else None
     own = record.steps_done if record.attempts == 1 else record.attempt_step
     return max(own or 0, saved or 0, record.shared_steps)
-
-
-def used_core_hours(record: RunRecord) -> float:
-    """Returns the price of the steps that a run was trained, repeats included; the record must have its curve.
-
-    Of one that died after a report as far as the next, for it may have come there.
-    """
-    steps = max(0, (record.steps_done or 0) - record.shared_steps) + record.repeated_steps + record.unseen_steps
-    return record.cost.core_hours * steps / record.trial.steps

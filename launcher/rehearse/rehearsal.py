@@ -2,27 +2,25 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.tables.judged import calibration, judge
 from launcher.contract.backend import Task
-from launcher.drive.reconcile import Surroundings, run
+from launcher.drive.reconcile import run
 from launcher.drive.rounds import Rounds
 from launcher.drive.spending import SpendLedger
 from launcher.drive.trunks import with_trunks
 from launcher.rehearse.simulated_backend import SimulatedBackend
+from launcher.rehearse.simulated_surroundings import surroundings_of
 from launcher.rehearse.world import World
 from launcher.settings.conditions import Conditions
 from launcher.settings.request import Request
 from launcher.show.progress import SilentView
-from launcher.show.tally import Tally
-from strategy.belief import believe
+from strategy.choice import choice_of
 from strategy.choosing import Inquiry
-from strategy.evidence import Evidence
-from strategy.questions import Question, answer, best_within
 from strategy.spec import StrategySpec
 from sweeps.errors import StudyError
 from sweeps.grid import Grid
@@ -98,7 +96,7 @@ def rehearse(request: Request, seed: int, *, conditions: Conditions, deviations:
             packs = _whole_grid(study, request) if asked == 1 else ()
         return with_trunks([_tasks(pack, study) for pack in packs], lambda trunk: ())
 
-    run((), backend, _surroundings(backend, ledger, more))
+    run((), backend, surroundings_of(backend, ledger, more=more))
     return _judged(inquiry, world, backend, ledger, frozen, seed=seed, rounds=asked - 1)
 
 
@@ -139,22 +137,6 @@ def _tasks(pack: Pack, study: Study) -> tuple[Task, ...]:
     return tuple(Task(trial=trial, cost=price_trial(trial, study.hardware)) for trial in pack.trials)
 
 
-def _surroundings(
-    backend: SimulatedBackend, ledger: SpendLedger, more: Callable[[frozenset[str]], Sequence[Sequence[Task]]]
-) -> Surroundings:
-    return Surroundings(
-        tally=Tally(pending=(), runs=0, core_hours=0.0, clock=backend.clock.monotonic),
-        view=SilentView(),
-        ledger=ledger,
-        on_settled=lambda trial_id: None,
-        known=backend.record,
-        saved_mark=backend.saved_mark,
-        more=more,
-        clock=backend.clock.monotonic,
-        sleep=backend.clock.sleep,
-    )
-
-
 def _judged(
     inquiry: Inquiry,
     world: World,
@@ -166,31 +148,27 @@ def _judged(
     rounds: int,
 ) -> Rehearsed:
     field, records = inquiry.field, backend.records()
-    budget = field.budget_core_hours
-    evidence = Evidence.read(field, records)
-    if not len(evidence):
+    choice = choice_of(field, records)
+    if choice is None:
         raise StudyError(
             f"nothing was trained in rehearsal {seed}: no run fits into what may be spent "
             f"(try: a larger SPEND, or a larger strategy.spend_share)"
         )
-    belief = believe(field, evidence)
-    cell, rate = best_within(belief.mean, field, budget)
-    known = answer(Question(kind="loss", budget_core_hours=budget), belief)
     best = float(world.truth.min())
-    judged = judge([dataclasses.replace(one, made_unix_s=-1.0) for one in frozen], records, cohort=None)
+    judged = judge(frozen, records, cohort=None)
     found = calibration(judged)
     return Rehearsed(
         seed=seed,
-        budget_core_hours=budget,
+        budget_core_hours=field.budget_core_hours,
         spent_core_hours=ledger.spent_core_hours,
         grid_core_hours=field.grid_core_hours,
-        regret=math.expm1(float(world.truth[cell, rate]) - best),
+        regret=math.expm1(float(world.truth[choice.cell, choice.rate]) - best),
         regret_largest_cell=math.expm1(largest_cell(world) - best),
-        predicted_loss=known.value,
-        low=known.low,
-        high=known.high,
+        predicted_loss=choice.known.value,
+        low=choice.known.low,
+        high=choice.known.high,
         true_loss=math.exp(best),
-        choice=f"{field.name(cell)} at {field.peak_lrs[rate]:g}",
+        choice=f"{field.name(choice.cell)} at {field.peak_lrs[choice.rate]:g}",
         runs=len(records),
         rounds=rounds,
         preemptions=backend.preemptions,

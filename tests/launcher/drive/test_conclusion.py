@@ -2,8 +2,9 @@ import math
 
 import pytest
 
-from launcher.drive.conclusion import choice_of, conclusion
+from launcher.drive.conclusion import conclusion
 from launcher.settings.compose import compose
+from strategy.choice import choice_of
 from strategy.field import Field
 from tests.strategy.worlds import follow, train, true_log_loss
 
@@ -22,11 +23,11 @@ def test_choice_is_the_best_of_a_quiet_law(strategy: str) -> None:
     assert inquiry is not None
     field, truth = inquiry.field, true_log_loss(inquiry.field)
     records, _ = follow(inquiry, truth)
-    choice = choice_of(inquiry, records)
+    choice = choice_of(field, records)
     assert choice is not None
     best = field.trial(*divmod(int(truth.argmin()), truth.shape[1]), 0)
-    assert (choice.model, choice.epochs, choice.peak_lr) == (best.model, best.epochs, best.peak_lr)
-    assert choice.low <= math.exp(truth.min()) <= choice.high
+    assert (choice.trial.model, choice.trial.epochs, choice.trial.peak_lr) == (best.model, best.epochs, best.peak_lr)
+    assert choice.known.low <= math.exp(truth.min()) <= choice.known.high
     assert choice.spent_core_hours == pytest.approx(sum(record.cost.core_hours for record in records))
     found = conclusion(request, records)
     assert found is not None and found == conclusion(request, records[::-1])

@@ -1,15 +1,9 @@
 """A simulated cluster with everything around it, and studies that are trained there."""
 
-from collections.abc import Callable, Iterable
-
 from launcher.contract.backend import Event, Task
-from launcher.drive.reconcile import Surroundings
-from launcher.drive.spending import SpendLedger
 from launcher.rehearse.simulated_backend import SimulatedBackend
 from launcher.rehearse.world import World
 from launcher.settings.conditions import Conditions
-from launcher.show.progress import SilentView
-from launcher.show.tally import Tally
 from strategy.field import Field
 from sweeps.pricing import price_trial
 
@@ -23,28 +17,6 @@ def tasks_of(field: Field, *, seed: int = 0) -> list[Task]:
     """Returns a task for each cell at each of the study's rates."""
     trials = [field.trial(cell, int(rate), seed) for cell in range(len(field.cells)) for rate in field.asked_rates]
     return [Task(trial=trial, cost=price_trial(trial, field.study.hardware)) for trial in trials]
-
-
-def around(
-    backend: SimulatedBackend,
-    ledger: SpendLedger,
-    pending: Iterable[Task],
-    *,
-    on_turn: Callable[[], None] = lambda: None,
-) -> Surroundings:
-    """Returns what the loop needs, in the backend's virtual time."""
-    tasks = list(pending)
-    return Surroundings(
-        tally=Tally(pending=tasks, runs=len(tasks), core_hours=0.0, clock=backend.clock.monotonic),
-        view=SilentView(),
-        ledger=ledger,
-        on_settled=lambda trial_id: None,
-        known=backend.record,
-        saved_mark=backend.saved_mark,
-        on_turn=on_turn,
-        clock=backend.clock.monotonic,
-        sleep=backend.clock.sleep,
-    )
 
 
 def drain(backend: SimulatedBackend, polls: int = 100_000) -> list[tuple[float, Event]]:

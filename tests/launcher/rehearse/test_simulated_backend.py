@@ -12,13 +12,14 @@ from launcher.contract.backend import Backend, Ended, Event, Lost, Moved, Paused
 from launcher.drive.reconcile import run
 from launcher.drive.spending import SpendLedger
 from launcher.rehearse.simulated_backend import SimulatedBackend
+from launcher.rehearse.simulated_surroundings import surroundings_of
 from launcher.rehearse.world import World
 from launcher.settings.compose import compose
 from launcher.settings.conditions import Conditions
 from strategy.field import Field
 from sweeps.record import Status
 from sweeps.study import Study
-from tests.launcher.rehearse.studies import around, backend_of, drain, tasks_of
+from tests.launcher.rehearse.studies import backend_of, drain, tasks_of
 
 ROUGH = Conditions(slots=3, cores_per_run=64, preemptions_per_h=0.03, checkpoint_every_h=2.0)
 CALM = Conditions(slots=2, preemptions_per_h=0.0, speed_spread=0.0)
@@ -221,7 +222,7 @@ def spend(study: Study, number: int) -> tuple[float, float, float]:
                 raise _DriverDiedError
 
         try:
-            run(packs, backend, around(backend, ledger, [pack[0] for pack in packs], on_turn=on_turn))
+            run(packs, backend, surroundings_of(backend, ledger, [pack[0] for pack in packs], on_turn=on_turn))
         except _DriverDiedError:
             backend.pass_unheard(float(rng.exponential(10.0)))
             continue
@@ -248,6 +249,6 @@ def test_a_hundred_runs_never_sleep(study: Study, monkeypatch: pytest.MonkeyPatc
     field = Field(study=study, budget_core_hours=110_000.0)
     backend = backend_of(field, 0, ROUGH)
     packs = [(task,) for task in tasks_of(field)]
-    found = run(packs, backend, around(backend, SpendLedger(None), [pack[0] for pack in packs]))
+    found = run(packs, backend, surroundings_of(backend, SpendLedger(None), [pack[0] for pack in packs]))
     assert found.finished + found.diverged == len(packs) == 108
     assert backend.clock.monotonic() > 7 * 86_400.0
