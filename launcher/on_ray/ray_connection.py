@@ -21,8 +21,10 @@ from launcher.settings.request import RayCluster
 from launcher.work.worker_environment import usable_cores
 from sweeps.errors import StudyError
 
-CONNECT_S = 12.0
-"""A cluster that has not answered by then is not there."""
+KNOCK_S = 6.0
+"""An address where nothing has answered by then is none."""
+CONNECT_S = 60.0
+"""A cluster whose address answers has so long to let us in: a busy head starts a process for each client."""
 CLEAR_S = 5.0
 FOLDER, OWNER = "loglog-ray-", "owner.lock"
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # RFC 9113 sec. 3.4
@@ -213,7 +215,7 @@ def _knock(address: str, host: str | None, port: int | None) -> None:
     if not host or port is None:
         raise _unreachable(address, "that is no address of a Ray cluster")
     try:
-        with socket.create_connection((host, port), timeout=CONNECT_S / 2) as connection:
+        with socket.create_connection((host, port), timeout=KNOCK_S) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
                 return
             connection.sendall(HTTP2_HELLO)

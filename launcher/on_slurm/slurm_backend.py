@@ -31,6 +31,8 @@ READ_S = (0.1, 1.0)
 GRACE_S = 6.0
 """A job that squeue no longer lists may still have events under way on a shared disk."""
 RETRY_SUBMISSION_S = 20.0
+LAUNCHES_REPEATED = 2
+"""A job that Slurm could not launch so often, and once more, is given up."""
 ARRAY_SIZE_LEFT = 1
 """Arrays stay below MaxArraySize by this much."""
 
@@ -44,6 +46,8 @@ class _ArrayTask(Carrier):
     is_array: bool
     missing_since_s: float | None = None
     """Since when squeue does not list it."""
+    releases: int = 0
+    """How often it was let go again after a launch that failed."""
 
     @property
     def full_job(self) -> str | None:
@@ -215,6 +219,10 @@ class SlurmBackend:
         if "BeginTime" in reason and carrier.has_started and carrier.full_job:
             slurm_commands.start_now(carrier.full_job)
         if "requeued held" in reason.replace("_", " ").lower():  # Slurm could not launch it, and gives up
+            if carrier.releases < LAUNCHES_REPEATED and carrier.full_job:
+                carrier.releases += 1  # most often a node was too busy to answer in time
+                slurm_commands.release(carrier.full_job)
+                return False
             slurm_commands.cancel([carrier.full_job or ""])
             return True
         if "held" in reason.lower() or "NeverSatisfied" in reason:

@@ -124,6 +124,11 @@ def start_now(job: str) -> None:
     run(["scontrol", "update", f"JobId={job}", "StartTime=now"], is_checked=False)
 
 
+def release(job: str) -> None:
+    """Lets a held job go. Harmless where that is not allowed."""
+    run(["scontrol", "release", job], is_checked=False)
+
+
 def run(words: Sequence[str], *, is_checked: bool = True) -> str:
     """Returns what a command of Slurm's prints.
 

@@ -1,18 +1,19 @@
 """What only Slurm does: arrays and their limits, signals, requeues, restarts, adoption; on a real one."""
 
 import contextlib
+import dataclasses
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from launcher.contract.backend import Backend, Ended, Event, Lost, Moved, Order, Paused, Refused, Started, Task
 from launcher.contract.batch_folder import open_batches
-from launcher.on_slurm import slurm_submission
+from launcher.on_slurm import slurm_commands, slurm_submission
 from launcher.on_slurm.left_behind import cancel_open_batches, open_tasks
-from launcher.on_slurm.slurm_backend import SlurmBackend
+from launcher.on_slurm.slurm_backend import LAUNCHES_REPEATED, SlurmBackend
 from launcher.on_slurm.slurm_submission import plain_path, split_pack, time_limit_min
 from launcher.settings.request import SlurmCluster
 from sweeps.cost import Cost
@@ -49,6 +50,26 @@ def open_slurm(here: PrivateSlurm, paths: ProjectPaths, make_order: MakeOrder) -
     yield open_one
     for backend in opened:
         backend.stop()
+
+
+def test_launch_that_fails(
+    open_slurm: OpenSlurm, make_tasks: MakeTasks, monkeypatch: pytest.MonkeyPatch, follow: Follow
+) -> None:
+    """A job that Slurm could not launch is let go again, twice; then it is cancelled and told as lost."""
+    backend = open_slurm()
+    tasks = make_tasks("slow", seeds=40)
+    backend.submit(tasks)
+    follow(backend, until=first(Started))
+    listed, released = slurm_commands.listed_jobs, list[str]()
+
+    def held(names: Sequence[str]) -> list[slurm_commands.ListedJob]:
+        return [dataclasses.replace(job, state="PD", reason="launch failed requeued held") for job in listed(names)]
+
+    monkeypatch.setattr(slurm_commands, "listed_jobs", held)
+    monkeypatch.setattr(slurm_commands, "release", released.append)
+    (*_, lost) = follow(backend, until=first(Lost))
+    assert len(released) == LAUNCHES_REPEATED and len(set(released)) == 1
+    assert isinstance(lost, Lost) and not backend.underway()
 
 
 def ends_of(events: list[Event]) -> list[Ended]:
