@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("tests.clusters.fixtures",)
+pytest_plugins = ("tests.clusters.fixtures", "tests.browser.fixtures")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
