@@ -2,14 +2,14 @@
 # Written for GNU make 3.81 too, which is what macOS ships.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan finetune calibrate status watch stop retry test test-clusters lint models data bench compile-tpu ui fit
+.PHONY: help setup sweep plan finetune calibrate status watch stop retry test test-clusters lint models data bench compile-tpu ui fit report
 
 SYSTEM_PYTHON := python3
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
 ## BUDGET    compute of the largest single run, in core-hours of the study's hardware: 400, 0.4k, 10k, 110k
-## BUDGETS   several of them, for the picks of fit and for rehearse: 10k,110k
+## BUDGETS   several of them, for the picks of fit and report, and for rehearse: 10k,110k
 ## PICK      a pick.yaml that fit has written: sweep and plan take its cells in place of the grid
 ## STUDY     the grid to run: scale_model (default), fashion_mnist, cifar10, jft
 ## DATA      what checkpoints are fine-tuned on: parts (default), fashion_mnist, cifar10, imagenet (default of STUDY=jft)
@@ -80,6 +80,10 @@ models: $(READY) ## parameters and multiply-accumulates of every model
 
 fit: $(READY) ## fit the law to what is recorded: analysis/fit_scaling.py
 	@$(PYTHON) analysis/fit_scaling.py $(call said,--study,STUDY) $(call said,--budgets,BUDGETS) \
+	  $(if $(filter json,$(value FORMAT)),--json) $(extra)
+
+report: $(READY) ## one HTML page of a study: answer, charts, every run, costs, provenance
+	@$(PYTHON) analysis/make_report.py $(call said,--study,STUDY) $(call said,--budgets,BUDGETS) \
 	  $(if $(filter json,$(value FORMAT)),--json) $(extra)
 
 ui: $(READY) ## MLflow's pages over runs.sqlite on 127.0.0.1

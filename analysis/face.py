@@ -111,7 +111,7 @@ def _points(table: Any, columns: Mapping[str, str] | None, filters: str | Sequen
     if table is None:
         if named or kept:
             raise StudyError("columns and filters describe a table; give one (try: fit('runs.csv', columns={...}))")
-        from analysis.fit_scaling import recorded_points
+        from analysis.tables.recorded import recorded_points
 
         return recorded_points(study, None)
     if study is not None:

@@ -23,10 +23,12 @@ class Landmark:
 
 def published_checkpoints() -> tuple[Checkpoint, ...]:
     """Returns the NFNets of Fig. 1 with their pre-training losses of Fig. 2, cheapest first."""
-    losses = {(row["model"], float(row["epochs"])): float(row["loss"]) for row in _rows("jft4b_nfnet_loss.csv")}
+    losses = {
+        (row["model"], float(row["epochs"])): float(row["loss"]) for row in reference_rows("jft4b_nfnet_loss.csv")
+    }
     found = [
         Checkpoint(
-            model=_conf_name(row["model"]),
+            model=conf_name(row["model"]),
             epochs=float(row["epochs"]),
             core_hours=float(row["pretrain_core_hours"]),
             flops=None,
@@ -35,7 +37,7 @@ def published_checkpoints() -> tuple[Checkpoint, ...]:
             errors=(float(row["top1_error_percent"]),),
             held_out_images=_HELD_OUT_IMAGES,
         )
-        for row in _rows("imagenet_finetuned_error.csv")
+        for row in reference_rows("imagenet_finetuned_error.csv")
         if row["epochs"]
     ]
     return tuple(sorted(found, key=lambda item: (item.core_hours, item.error)))
@@ -47,16 +49,17 @@ def landmarks() -> tuple[Landmark, ...]:
         Landmark(
             name=row["model"], core_hours=float(row["pretrain_core_hours"]), error=float(row["top1_error_percent"])
         )
-        for row in _rows("imagenet_finetuned_error.csv")
+        for row in reference_rows("imagenet_finetuned_error.csv")
         if not row["epochs"]
     )
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def reference_rows(name: str) -> list[dict[str, str]]:
+    """Returns the rows of a file of sweeps/reference."""
     with (_FOLDER / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def _conf_name(printed: str) -> str:
+def conf_name(printed: str) -> str:
     """Returns a model's name as conf/ spells it: F3+ is f3p."""
     return printed.lower().replace("+", "p")
