@@ -6,7 +6,7 @@ MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; no message shows them.
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from sweeps.errors import StudyError
@@ -86,6 +86,13 @@ def brief(error: BaseException, uri: str | None) -> str:
 def open_server(uri: str) -> Generator[OpenStore]:
     """Opens the store behind a server; nothing is asked yet."""
     from mlflow.store.tracking.rest_store import RestStore
+
+    store: Any = RestStore(server_credentials(uri))
+    yield OpenStore(api=store, engine=None, artifacts_uri=None, shown_uri=shown(uri))
+
+
+def server_credentials(uri: str) -> Callable[[], Any]:
+    """Returns what MLflow asks before each request to a server: its address, and who we are."""
     from mlflow.utils import credentials as mlflow_credentials
 
     known: Any = mlflow_credentials
@@ -97,8 +104,7 @@ def open_server(uri: str) -> Generator[OpenStore]:
             found.username, found.password = user, password
         return found
 
-    store: Any = RestStore(credentials)
-    yield OpenStore(api=store, engine=None, artifacts_uri=None, shown_uri=shown(uri))
+    return credentials
 
 
 def _check_postgresql(uri: str) -> None:

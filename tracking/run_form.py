@@ -2,7 +2,8 @@
 
 Every metric of a curve is logged over optimiser steps. `core_hours`, `flops`, `images` and `wall_s` are logged at the
 same steps, so that MLflow draws any loss over any of them: in the charts of a run or an experiment choose Configure
-charts, X-axis, Metric, `core_hours`. Times of points are those of a run trained without a break, so the axis Time
+charts, X-axis, Metric, `core_hours`. Where a held-out loss was measured, `log10_core_hours` is logged as well, because
+its axes over a metric are linear. Times of points are those of a run trained without a break, so the axis Time
 (relative) shows training time.
 """
 
@@ -18,7 +19,7 @@ from sweeps.trial import Trial
 from tracking.record_json import record_to_json
 from tracking.run_table import DIGEST_TAG, OWN_TAINT, RECORD_TAG, TAINTED_TAG, TRIAL_ID_TAG, TRIAL_TAG
 
-FORM_VERSION = 2
+FORM_VERSION = 3
 """Part of every digest: a new form is written over the old one by the next ingestion."""
 MAX_POINTS = 200
 """Points of a curve that MLflow gets; the journal keeps all."""
@@ -166,7 +167,10 @@ def _metrics(record: RunRecord) -> Iterator[MetricPoint]:
 def _point_values(record: RunRecord, point: Progress) -> dict[str, float]:
     values = {"train_loss": point.train_loss, "val_loss": point.val_loss, "wall_s": point.wall_s}
     values["shared_steps"] = point.shared_steps or None
-    return _present({**values, "images": float(point.images), **_spent(record, point.step)})
+    spent = _spent(record, point.step)
+    if point.val_loss is not None:
+        values["log10_core_hours"] = _log10(spent["core_hours"])
+    return _present({**values, "images": float(point.images), **spent})
 
 
 def _outcome_values(record: RunRecord, outcome: Outcome) -> dict[str, float]:
@@ -181,9 +185,16 @@ def _outcome_values(record: RunRecord, outcome: Outcome) -> dict[str, float]:
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "shared_steps": outcome.shared_steps or None,
         **_billed(outcome),
-        **_spent(record, outcome.steps),
+        **(spent := _spent(record, outcome.steps)),
     }
+    if outcome.val_loss is not None:
+        values |= {"log10_core_hours": _log10(spent["core_hours"]), "log10_val_loss": _log10(outcome.val_loss)}
     return _present(values)
+
+
+def _log10(value: float) -> float | None:
+    """Returns the logarithm, for charts whose axes MLflow cannot make logarithmic; missing where there is none."""
+    return math.log10(value) if value > 0 else None
 
 
 def _billed(outcome: Outcome) -> dict[str, float | None]:

@@ -40,6 +40,14 @@ class RunStore(Protocol):
         """Returns its id."""
         ...
 
+    def get_experiment(self, experiment_id: str) -> Any:
+        """Returns an experiment with its tags."""
+        ...
+
+    def set_experiment_tag(self, experiment_id: str, tag: Any) -> None:
+        """Writes a tag over the one of the same key."""
+        ...
+
     def search_experiments(self, *, max_results: int) -> Sequence[Any]:
         """Returns the first of them."""
         ...

@@ -6,7 +6,7 @@ that holds one that its record no longer has (an attempt was repeated) is delete
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweeps.errors import StudyError
@@ -14,7 +14,9 @@ from tracking.paths import folder_name
 from tracking.run_form import MetricPoint, RunForm
 from tracking.run_store import OpenStore, RunStore, StoredRun, StoredRuns, stored_metrics
 from tracking.run_table import DIGEST_TAG, TAINTED_TAG, TRIAL_ID_TAG
+from tracking.study_view import OWN_WORDS, view_tags
 
+NOTE_TAG = "mlflow.note.content"
 METRICS_PER_BATCH = 1000
 """What MLflow takes at once (mlflow.utils.validation); params and tags of a run are far below their limit of 100."""
 LONGEST_TEXT = 6000
@@ -31,10 +33,9 @@ def experiment_of(store: OpenStore, study: str) -> Any:
     if experiment is None:
         from mlflow.entities import ExperimentTag
 
-        # Without it MLflow's pages ask what kind of experiment this is.
-        kind = ExperimentTag("mlflow.experimentKind", "custom_model_development")
+        tags = [ExperimentTag(key, value) for key, value in view_tags().items()]
         location = store.artifacts_uri and f"{store.artifacts_uri}/{folder_name(study)}"
-        store.api.create_experiment(study, location, [kind])
+        store.api.create_experiment(study, location, tags)
         experiment = store.api.get_experiment_by_name(study)
     if experiment is None or experiment.lifecycle_stage != "active":
         identity = "ID" if experiment is None else experiment.experiment_id
@@ -43,6 +44,20 @@ def experiment_of(store: OpenStore, study: str) -> Any:
             f".venv/bin/mlflow experiments restore -x {identity}, with MLFLOW_TRACKING_URI='{store.shown_uri}')"
         )
     return experiment
+
+
+def show_view(store: OpenStore, experiment_id: str, description: str | None = None) -> None:
+    """Writes how the experiment opens in MLflow's pages, and what they say of it unless a person has written that."""
+    from mlflow.entities import ExperimentTag
+
+    present: Mapping[str, str] = store.api.get_experiment(experiment_id).tags
+    wanted = dict(view_tags())
+    note = present.get(NOTE_TAG, "")
+    if description is not None and (not note.strip() or OWN_WORDS in note):
+        wanted[NOTE_TAG] = description
+    for key, value in wanted.items():
+        if present.get(key) != value:
+            store.api.set_experiment_tag(experiment_id, ExperimentTag(key, value))
 
 
 def write_runs(store: OpenStore, experiment: Any, forms: Sequence[RunForm], stored: StoredRuns) -> None:

@@ -28,7 +28,7 @@ from tracking.run_store import (
     search_stored_runs,
     stored_run_words,
 )
-from tracking.run_writer import experiment_of, write_runs
+from tracking.run_writer import experiment_of, show_view, write_runs
 from tracking.sqlite_store import open_sqlite, read_stored_runs
 from tracking.tracking_uri import check_form, is_server, shown
 
@@ -51,13 +51,14 @@ def ingest(paths: ProjectPaths, study: str, records: Iterable[RunRecord], *, tra
     """
     uri = tracking_uri or None
     wanted = {record.trial.id: record for record in records}
-    with _errors_told(paths, uri):
+    with errors_told(paths, uri):
         if uri is not None:
             check_form(uri)
         if not wanted or (uri is None and _has_all(paths, study, wanted)):
             return 0
-        with _ingesting_alone(paths), mlflow_settings(), _open(paths, uri) as store:
+        with ingesting_alone(paths), mlflow_settings(), open_store(paths, uri) as store:
             experiment = experiment_of(store, study)
+            show_view(store, str(experiment.experiment_id))
             if uri is None:
                 stored = read_stored_runs(paths, study)
             else:
@@ -72,7 +73,8 @@ def store_name(paths: ProjectPaths, tracking_uri: str | None) -> str:
     return f"MLflow's store {shown(tracking_uri)}" if tracking_uri else f"MLflow's database {paths.runs_sqlite}"
 
 
-def _open(paths: ProjectPaths, uri: str | None) -> contextlib.AbstractContextManager[OpenStore]:
+def open_store(paths: ProjectPaths, uri: str | None) -> contextlib.AbstractContextManager[OpenStore]:
+    """Opens the store that an address means; None is runs.sqlite."""
     if uri is None:
         return open_sqlite(paths)
     return open_server(uri) if is_server(uri) else open_postgresql(uri)
@@ -101,7 +103,7 @@ def _unwritten(study: str, wanted: Mapping[str, RunRecord], stored: StoredRuns) 
 
 
 @contextlib.contextmanager
-def _ingesting_alone(paths: ProjectPaths) -> Generator[None]:
+def ingesting_alone(paths: ProjectPaths) -> Generator[None]:
     """Waits for any other ingester: MLflow's schema migration and our search for a trial's run bear no company."""
     paths.runs_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(paths.runs_dir / INGEST_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -121,7 +123,7 @@ def _ingesting_alone(paths: ProjectPaths) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _errors_told(paths: ProjectPaths, uri: str | None) -> Generator[None]:
+def errors_told(paths: ProjectPaths, uri: str | None) -> Generator[None]:
     """Turns what libraries raise into the two errors that are promised, without passwords."""
     try:
         yield

@@ -19,6 +19,7 @@ from launcher.drive.requests_file import take
 from launcher.drive.rounds import settle_rounds
 from launcher.drive.spot_checks import all_spot_checks, pending_spot_checks
 from launcher.settings.request import Request, SlurmCluster
+from sweeps.errors import StudyError
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
 from sweeps.trial import cohort_of
@@ -75,6 +76,8 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
             settlement = _settle_all(sweep, answer)
         answer["runs"] = asdict(settlement) | {"total": _total(sweep, settlement, plan)}
         code = _fit(sweep, answer)
+        if code == 0:
+            _publish(sweep, answer)
         _say_more(sweep, answer)
     except SweepStopped as error:
         return _end(sweep, answer | {"stopped": str(error)}, INCOMPLETE, str(error))
@@ -168,6 +171,24 @@ def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:
         code = fit([*words, "--json"])
     answer.update(json.loads(printed.getvalue()))
     return code
+
+
+def _publish(sweep: _Sweep, answer: dict[str, Any]) -> None:
+    """Shows the report in MLflow; where that is away, the next command does it, and the sweep has ended well."""
+    from tracking.publishing import publish_report
+    from tracking.run_store import StoreUnavailableError
+
+    study = sweep.request.study
+    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
+    try:
+        found = publish_report(sweep.paths, study.name, cohort=cohort, tracking_uri=sweep.request.tracking_uri)
+    except (StudyError, StoreUnavailableError) as error:
+        answer["published"] = {"models": [], "lines": [str(error)]}
+        sweep.say(f"the report is not in MLflow yet ({error}); the same command brings it there")
+        return
+    answer["published"] = {"models": list(found.models), "lines": list(found.lines)}
+    for line in found.lines:
+        sweep.say(line)
 
 
 def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list[str]]:

@@ -50,6 +50,8 @@ def test_final_metrics_are_the_outcome(made: Any) -> None:
         "steps_per_s": 80.0,
         "core_hours": made.cost.core_hours,
         "flops": made.cost.flops,
+        "log10_core_hours": pytest.approx(math.log10(made.cost.core_hours)),
+        "log10_val_loss": pytest.approx(math.log10(1.5)),
     }
 
 
