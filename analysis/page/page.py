@@ -24,7 +24,7 @@ from analysis.page.reference_charts import (
     reference_rate_chart,
 )
 from analysis.page.series import Series, page_title, series_of
-from analysis.page.sheets import costs_sheet, doubtful_sheet, facts_sheet, law_sheet, picks_sheet
+from analysis.page.sheets import cells_sheet, costs_sheet, doubtful_sheet, facts_sheet, law_sheet, picks_sheet
 from analysis.page.shown_runs import (
     ShownRun,
     cells_table,
@@ -187,6 +187,7 @@ def _words(
         ],
         "law": law_sheet(result.fit),
         "basis": basis_lines(result),
+        "cells": cells_sheet(result, titles),
         "picks": picks_sheet(result, titles),
         "pick_command": f"make sweep PICK={shlex.quote(background.pick_file or '')}" if has_picks else None,
         "rate_map": rate_map(result),

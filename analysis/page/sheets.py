@@ -11,6 +11,8 @@ from analysis.tables.points import PointSet
 from sweeps.budget import format_core_hours
 
 MISSING = "\N{EN DASH}"
+_MOST_CELLS = 300
+"""Cells that a table can hold for a reader."""
 _PARTS = {
     "compile": "compiling", "input_wait": "waiting for input", "step": "steps", "evaluation": "evaluation",
     "checkpoint": "checkpoints", "lost": "lost",
@@ -105,6 +107,31 @@ def _pick_row(result: ScalingFit, pick: Pick, titles: Mapping[str, str]) -> tupl
         MISSING if best is None else f"{best.loss:.4g}",
         "; ".join(remarks),
     )
+
+
+def cells_sheet(result: ScalingFit, titles: Mapping[str, str]) -> Sheet | None:
+    """Returns the cells at their best learning rates, for readers who do not see the charts; None where too many."""
+    if len(result.cells) > _MOST_CELLS:
+        return None
+    frontier = {id(cell) for cell in result.frontier}
+    rows = [
+        (
+            titles.get(cell.model, cell.model),
+            text_of(cell.epochs),
+            text_of(cell.best.peak_lr),
+            f"{cell.loss:.4g}",
+            text_of(cell.seed_sd),
+            str(len(cell.best.losses)),
+            compute_text(cell.core_hours, "core_hours"),
+            compute_text(cell.flops, "flops"),
+            "yes" if id(cell) in frontier else "",
+        )
+        for cell in result.cells
+    ]
+    heads = (
+        "model*", "epochs", "peak lr", "loss", "sd over seeds", "seeds", "core-hours", "FLOPs", "beats cheaper cells*"
+    )  # fmt: skip
+    return _sheet("Every cell at its best learning rate", heads, rows)
 
 
 def costs_sheet(result: ScalingFit, titles: Mapping[str, str]) -> Sheet | None:

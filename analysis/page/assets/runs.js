@@ -48,11 +48,11 @@ class RunList {
 
   rows() {
     const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = [];
+    const told = this.columns.filter(([key]) => key !== "page"), found = [];
     for (let row = 0; row < this.table.series.length; row += 1) {
       if (!this.state.shows(this.table, row)) continue;
       const text = words.length
-        ? this.columns.map(([key]) => this.value(key, row) ?? "").join(" ").toLowerCase() : "";
+        ? told.map(([key]) => this.value(key, row) ?? "").join(" ").toLowerCase() : "";
       if (words.every((word) => text.includes(word))) found.push(row);
     }
     if (this.by === null) return found;
