@@ -49,7 +49,7 @@ def backtest_chart(result: ScalingFit) -> tuple[Chart, Table] | None:
         caption=f"{len(tested.predictions)} predictions by {len(tested.cuts)} fits to what was cheaper than a cut. "
         "Band: root mean square error of a range.",
         summary=f"The root mean square error is {tested.rms_error:.2%}; {len(held)} of {len(found)} predictions held.",
-        x=(Axis(key="factor", label="compute of the predicted run over the dearest one fitted", unit="factor"),),
+        x=(Axis(key="factor", label="compute over the dearest fitted", unit="factor"),),
         y=Axis(key="error_percent", label="predicted above measured by", unit="percent", is_log=False),
         layers=tuple(layers),
         height_px=360,

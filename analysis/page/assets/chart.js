@@ -2,6 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { top: 26, right: 66, bottom: 44, left: 62 };
+const NARROW_MARGIN = { right: 18, rightOfLabels: 40, left: 52 };
 const CIRCLE = (r) => `m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
 const SQUARE = (r) => `m${-r} ${-r}h${2 * r}v${2 * r}h${-2 * r}z`;
 const UP = (r) => `m0 ${-r}l${r} ${1.8 * r}h${-2 * r}z`;
@@ -11,7 +12,7 @@ const CROSS = (r) => `m${-r} ${-r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 *
 // Of the families in turn: shape tells what colour alone would not.
 const OF_FAMILY = [CIRCLE, SQUARE, UP, DIAMOND];
 const LABELS_AT_MOST = 14;
-const LABELS_FROM_PX = 480, LAW_LABEL_FROM_PX = 800;
+const WIDE_PX = 480, LAW_LABEL_FROM_PX = 800, SHORT_NAME = 4;
 
 function node(name, attributes = {}, text) {
   const made = document.createElementNS(SVG, name);
@@ -91,12 +92,14 @@ class Chart {
     const { chart } = this;
     const axis = chart.x.find((one) => one.key === state.axis) ?? chart.x[0];
     const height = Math.min(chart.height, Math.max(260, 0.75 * width));
-    const right = width - (width < LABELS_FROM_PX ? 18 : MARGIN.right);
+    const isWide = width >= WIDE_PX, isLabelled = isWide || this.page.series.every((one) => one.title.length <= SHORT_NAME);
+    const right = width - (isWide ? MARGIN.right : isLabelled ? NARROW_MARGIN.rightOfLabels : NARROW_MARGIN.right);
+    const left = isWide ? MARGIN.left : NARROW_MARGIN.left;
     this.axis = axis;
-    this.x = scaleOf(this.extent(axis, "x"), axis.is_log, MARGIN.left, right);
+    this.x = scaleOf(this.extent(axis, "x"), axis.is_log, left, right);
     this.y = scaleOf(this.extent(axis, "y"), chart.y.is_log, height - MARGIN.bottom, MARGIN.top);
     this.points = [];
-    this.frame = { left: MARGIN.left, right, top: MARGIN.top, bottom: height - MARGIN.bottom };
+    this.frame = { left, right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" });
     this.plot.querySelector("svg")?.remove();
     this.plot.prepend(svg);
@@ -104,7 +107,7 @@ class Chart {
     if (!this.x || !this.y) return;
     this.drawAxes(svg, axis, width, height);
     const clip = `clip-${chart.name}`;
-    const { left, top, bottom } = this.frame;
+    const { top, bottom } = this.frame;
     const area = node("clipPath", { id: clip });
     area.append(node("rect", { x: left, y: top - 6, width: right - left + 6, height: bottom - top + 12 }));
     const inside = node("g", { "clip-path": `url(#${clip})` });
@@ -116,7 +119,7 @@ class Chart {
         else if (layer.xs[axis.key] && state.showsSeries(layer.series)) this.drawPath(inside, layer, axis, ends);
       }
     }
-    if (width >= LABELS_FROM_PX) this.drawLabels(svg, ends, width);
+    if (isLabelled) this.drawLabels(svg, ends, width);
     this.ring = node("circle", { r: 8, class: "ring", visibility: "hidden" });
     svg.append(this.ring);
     this.points.sort((a, b) => a.px - b.px || a.py - b.py);

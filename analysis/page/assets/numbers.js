@@ -67,6 +67,7 @@ function ticks(low, high, isLog, most) {
     if (found.length >= 3 && found.length <= most) return found;
   }
   const tens = decades(low, high, [1]);
+  if (tens.length >= 2 && tens.length <= most) return tens;
   if (tens.length > most) return tens.filter((_, i) => i % Math.ceil(tens.length / most) === 0);
   return steps(low, high, most).filter((value) => value > 0);
 }

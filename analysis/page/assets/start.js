@@ -1,5 +1,7 @@
 // The page's switches, and everything that is drawn when they change.
 
+const SHEET_PX = 660, PAIRED_PX = 322; // of A4 between its margins
+
 class State {
   constructor(page) {
     this.axis = page.axes[0];
@@ -29,7 +31,8 @@ function start() {
     drawings.push(drawing);
   }
   const list = page.tables.runs && document.getElementById("runs") ? new RunList(document.getElementById("runs"), page, state) : null;
-  const draw = (width) => drawings.forEach((drawing) => drawing.draw(state, width));
+  const draw = () => drawings.forEach((drawing) => drawing.draw(state));
+  const print = () => drawings.forEach((one) => one.draw(state, one.figure.closest(".pair")?.children.length > 1 ? PAIRED_PX : SHEET_PX));
   const change = () => { draw(); list?.draw(); };
 
   for (const radio of document.querySelectorAll('input[name="axis"]')) {
@@ -71,8 +74,8 @@ function start() {
     }
   }).observe(document.body);
   // On paper every chart has the same width, whatever the window had.
-  window.addEventListener("beforeprint", () => draw(650));
-  window.addEventListener("afterprint", () => draw());
+  window.addEventListener("beforeprint", print);
+  window.addEventListener("afterprint", draw);
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(button.previousElementSibling.textContent);

@@ -242,8 +242,9 @@ def test_prints_to_a4(open_page: OpenPage) -> None:
     page = open_page("study")
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.locator(f"{LOSS} svg").get_attribute("width") == "650"
-    assert not page.locator(".switches").is_visible()
+    assert page.locator(f"{LOSS} svg").get_attribute("width") == "660"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert not page.get_by_text("compute in").is_visible() and page.locator(".models").is_visible()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     pdf = page.pdf(format="A4", prefer_css_page_size=True)
     assert pdf.startswith(b"%PDF") and 3 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 16
