@@ -1,4 +1,4 @@
-"""Records the default study as `make sweep` does, with a trainer of microseconds: `python record_study.py budget=3k`."""
+"""Records the default study as `make sweep` does, trained in microseconds: `python record_study.py budget=3k`."""
 
 import os
 import subprocess
