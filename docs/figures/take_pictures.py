@@ -1,0 +1,74 @@
+"""Takes the pictures of docs/report.md and docs/tracking.md: the report and MLflow's pages of a recorded study.
+
+`.venv/bin/python docs/figures/take_pictures.py` needs Chromium and a study under $LOGLOG_ROOT (or in this checkout),
+such as `make sweep BUDGET=110k SEEDS=2` leaves.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from analysis.make_report import main as report
+from sweeps.errors import StudyError
+from tracking.paths import folder_name, project_paths
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+SCROLL = "one => window.scrollTo(0, one.getBoundingClientRect().top + window.scrollY - 70)"
+LOSS = 'figure[data-chart="loss"]'
+
+
+def main() -> int:
+    """Returns the exit code: 0 once the pictures are there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", default="scale_model")
+    parser.add_argument("--budgets", default="30k,110k")
+    words = parser.parse_args()
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise StudyError("there is no Chromium here (try: apt-get install chromium)")
+    if report(["--study", words.study, "--budgets", words.budgets]) != 0:
+        return 2
+    page = project_paths().reports_dir / folder_name(words.study) / "report.html"
+    folder = HERE / "report"
+    folder.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        take_report(browser, page, folder)
+        browser.close()
+    return 0
+
+
+def take_report(browser: Browser, path: Path, folder: Path) -> None:
+    """Takes the top of the report, its first chart with a dot pointed at, and its dark form."""
+    page = _open(browser, path, dark=False)
+    page.screenshot(path=folder / "answer.png", clip={"x": 0, "y": 0, "width": 1180, "height": 780})
+    page.locator(LOSS).evaluate(SCROLL)
+    drawing = page.locator(f"{LOSS} .plot")
+    drawing.focus()
+    page.keyboard.press("End")
+    for _ in range(40):
+        page.keyboard.press("ArrowLeft")
+    page.mouse.move(1, 1)
+    page.wait_for_timeout(100)
+    page.screenshot(path=folder / "hover.png", clip={"x": 0, "y": 0, "width": 1180, "height": 660})
+    dark = _open(browser, path, dark=True)
+    dark.locator("#learning-rates").evaluate(
+        "one => window.scrollTo(0, one.getBoundingClientRect().top + scrollY - 70)"
+    )
+    dark.wait_for_timeout(100)
+    dark.screenshot(path=folder / "dark.png", clip={"x": 0, "y": 0, "width": 1180, "height": 860})
+
+
+def _open(browser: Browser, path: Path, *, dark: bool) -> Page:
+    page = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme="dark" if dark else "light")
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready=true]")
+    return page
+
+
+if __name__ == "__main__":
+    sys.exit(main())
