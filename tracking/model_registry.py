@@ -98,7 +98,9 @@ def open_registry(uri: str, credentials: Any | None) -> Generator[Any]:
         store.engine.dispose()
 
 
-def register(registry: Any, study: str, chosen: Chosen, *, run: Any, repository: Any, summary: StudySummary) -> str:
+def register(
+    registry: Any, study: str, chosen: Chosen, *, run: Any, home: str, repository: Any, summary: StudySummary
+) -> str:
     """Returns the version that holds the chosen weights, under the pick's alias; it is made when there is none.
 
     Args:
@@ -106,7 +108,8 @@ def register(registry: Any, study: str, chosen: Chosen, *, run: Any, repository:
         study: the study's name.
         chosen: the pick, its run and its weights.
         run: MLflow's run of the trial.
-        repository: its artifacts, which get the weights; None where the store keeps no files.
+        home: the address of its artifacts, as the store knows it.
+        repository: the same, open; it gets the weights.
         summary: the report that the pick is of.
     """
     from mlflow.entities.model_registry import ModelVersionTag
@@ -122,7 +125,7 @@ def register(registry: Any, study: str, chosen: Chosen, *, run: Any, repository:
         registry.create_registered_model(name, description=about)
     version = _existing(registry, name, str(run.info.run_id), weights_hash)
     if version is None:
-        source = _keep(chosen, run, repository)
+        source = _keep(chosen, home, repository)
         own = [ModelVersionTag(key, value) for key, value in tags.items()]
         made = registry.create_model_version(
             name, source, run_id=run.info.run_id, tags=own, description=f"{chosen.record.trial.name}: {chosen.pick}"
@@ -141,10 +144,8 @@ def _existing(registry: Any, name: str, run_id: str, weights_hash: str) -> str |
     return str(max(int(v.version) for v in same)) if same else None
 
 
-def _keep(chosen: Chosen, run: Any, repository: Any | None) -> str:
-    """Returns where MLflow finds the weights and what they are of: among the run's artifacts, or where they lie."""
-    if repository is None:
-        return chosen.weights.as_uri()
+def _keep(chosen: Chosen, home: str, repository: Any) -> str:
+    """Returns the folder in which MLflow finds the weights and what they are of."""
     folder = getattr(repository, "artifact_dir", None)
     if folder is None:
         repository.log_artifact(str(chosen.weights), ARTIFACT_FOLDER)
@@ -154,7 +155,7 @@ def _keep(chosen: Chosen, run: Any, repository: Any | None) -> str:
         path = Path(scratch) / TRIAL_FILE
         path.write_text(canonical_json(chosen.record.trial) + "\n", encoding="utf-8")
         repository.log_artifact(str(path), ARTIFACT_FOLDER)
-    return f"{str(run.info.artifact_uri).rstrip('/')}/{ARTIFACT_FOLDER}"
+    return f"{home.rstrip('/')}/{ARTIFACT_FOLDER}"
 
 
 def _link(source: Path, target: Path) -> None:

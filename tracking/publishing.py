@@ -116,8 +116,9 @@ def _write(
                 if not found:
                     unfound[i] = f"no model is registered for {choice.pick.budget}: its run is not in MLflow yet"
                     continue
-                kept = _repository(store, uri, found[0])
-                register(registry, study, choice, run=found[0], repository=kept, summary=summary)
+                home = _model_home(paths, uri, study, found[0])
+                kept = _artifacts(store, uri, home)
+                register(registry, study, choice, run=found[0], home=home, repository=kept, summary=summary)
     headline = tuple(f"Pick: {pick.refused or pick}." for pick in summary.picks)
     law = () if summary.law is None else (f"Law: `{summary.law}`.",)
     text = description(study, experiment_id=experiment_id, headline=(*law, *headline), run_id=str(run.info.run_id))
@@ -128,13 +129,27 @@ def _write(
 
 def _repository(store: OpenStore, uri: str | None, run: Any) -> Any | None:
     """Returns the artifacts of a run; None where the store is a database that leaves them to a server."""
-    if uri is not None and not is_server(uri):
-        return None
+    return _artifacts(store, uri, str(run.info.artifact_uri)) if _keeps_files(uri) else None
+
+
+def _keeps_files(uri: str | None) -> bool:
+    return uri is None or is_server(uri)
+
+
+def _model_home(paths: ProjectPaths, uri: str | None, study: str, run: Any) -> str:
+    """Returns where a run's weights go: among its artifacts, or in this folder where the store keeps none."""
+    if _keeps_files(uri):
+        return str(run.info.artifact_uri)
+    return (paths.artifacts_dir / folder_name(study) / str(run.info.run_id) / "artifacts").as_uri()
+
+
+def _artifacts(store: OpenStore, uri: str | None, home: str) -> Any:
+    """Opens a folder of artifacts by its address."""
     from mlflow.store.artifact import artifact_repository_registry as registry
 
     known: Any = registry
     address = None if uri is None else user_and_password(uri)[0]
-    return known.get_artifact_repository(run.info.artifact_uri, tracking_uri=address or store.shown_uri)
+    return known.get_artifact_repository(home, tracking_uri=address or store.shown_uri)
 
 
 def _registry(paths: ProjectPaths, uri: str | None) -> contextlib.AbstractContextManager[Any]:
