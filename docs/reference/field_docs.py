@@ -54,7 +54,7 @@ def sentence(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Returns the text as a cell of a table: one line, bars escaped."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return re.sub(r"\bNone\b", "null", " ".join(text.split())).replace("|", "\\|")
 
 
 def shown_type(hint: object) -> str:

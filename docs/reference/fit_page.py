@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from field_docs import field_docs, sentence, table
 from field_words import WORDS
 
+from analysis.estimators.best_rate import RateTrend
+from analysis.estimators.downstream import Downstream
+from analysis.estimators.rate_law import RateLaw
 from analysis.report import fit_json, trust_json
+from analysis.result import Neighbour, Target
+from analysis.tables.judged import Calibration
+from analysis.trust.backtest import FactorBin
+from analysis.trust.identifiability import Identifiability
+from analysis.trust.sensitivity import Variant
+from sweeps.prediction import Prediction
 
 SECTIONS: dict[str, tuple[types.ModuleType, str]] = {
     "The object": (fit_json, "to_json"),
@@ -18,7 +27,6 @@ SECTIONS: dict[str, tuple[types.ModuleType, str]] = {
     "frontier[], cells[]": (fit_json, "_cell_json"),
     "handovers[]": (fit_json, "_crossing_json"),
     "picks[]": (fit_json, "_pick_json"),
-    "targets[]": (trust_json, "target_json"),
     "best_peak_lr[]": (fit_json, "_rate_json"),
     "allocation[]": (trust_json, "allocation_json"),
     "isoflop": (trust_json, "isoflop_json"),
@@ -29,6 +37,19 @@ SECTIONS: dict[str, tuple[types.ModuleType, str]] = {
     "set_aside[]": (fit_json, "set_aside_json"),
     "Without a law": (fit_json, "refused_json"),
 }
+NOUNS: dict[str, type] = {
+    "targets[]": Target,
+    "picks[].neighbours[]": Neighbour,
+    "best_peak_lr_trend": RateTrend,
+    "best_peak_lr_law": RateLaw,
+    "downstream": Downstream,
+    "trust.backtest.by_extrapolation_factor[]": FactorBin,
+    "trust.variants[]": Variant,
+    "trust.identifiability": Identifiability,
+    "predictions.frozen[]": Prediction,
+    "predictions.calibration": Calibration,
+}
+"""What is written as it is, field for field."""
 
 
 def page() -> list[str]:
@@ -43,6 +64,8 @@ def page() -> list[str]:
     for title, (module, name) in SECTIONS.items():
         rows = list(_fields(module, name, missing))
         lines += [f"## {title}", "", *table(("field", "meaning"), rows), ""]
+    for title, noun in NOUNS.items():
+        lines += [f"## {title}", "", *table(("field", "meaning"), list(_fields_of_noun(noun, missing))), ""]
     if missing:
         raise SystemExit(f"docs/reference/fit_page.py does not say what these are: {', '.join(missing)}")
     return lines[:-1]
@@ -62,6 +85,15 @@ def _fields(module: types.ModuleType, name: str, missing: list[str]) -> Iterator
         if not text:
             missing.append(f"{name}.{key} ({source})")
         yield f"`{key}`", sentence(text or "")
+
+
+def _fields_of_noun(noun: type, missing: list[str]) -> Iterator[tuple[str, str]]:
+    docs = field_docs(noun)
+    for field in dataclasses.fields(noun):
+        text = WORDS.get(f"{noun.__name__}.{field.name}") or docs.get(field.name) or WORDS.get(field.name)
+        if not text:
+            missing.append(f"{noun.__name__}.{field.name}")
+        yield f"`{field.name}`", sentence(text or "")
 
 
 def _nouns(hint: object) -> Iterator[type]:

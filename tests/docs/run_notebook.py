@@ -12,6 +12,7 @@ def main(source: str, result: str) -> None:
     """Writes the notebook with its outputs; an error in a cell is an error here. No kernel need be registered."""
     notebook = nbformat.read(source, as_version=4)
     manager = AsyncKernelManager(kernel_name="python3")
+    assert manager.kernel_spec is not None, "ipykernel brings one for the Python that runs it"
     manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager.kernel_spec.env = dict(os.environ)
     NotebookClient(notebook, km=manager, timeout=300).execute()

@@ -74,4 +74,4 @@ def test_the_gallery_shows_every_figure_with_its_command() -> None:
     assert {path for _, path in shown} == figures
     assert all(len(text.split()) > 4 for text, _ in shown)
     for section in gallery.split("\n## ")[1:]:
-        assert re.search(r"`(make|python) ", section.split("![")[0])
+        assert re.search(r"`(make|python|\.venv/bin/python) ", section.split("![")[0])
