@@ -165,13 +165,21 @@ def _reference_rows(charts: Mapping[str, Chart], result: ScalingFit) -> list[dic
     ]
 
 
+def _last_end(background: Background) -> str | None:
+    """Returns when the last run ended: the same records make the same page, whenever it is written."""
+    ends = [record.ended_unix_s for record in background.records if record.ended_unix_s]
+    if not ends:
+        return None
+    return datetime.datetime.fromtimestamp(max(ends), tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def _words(
     result: ScalingFit, background: Background, series: Sequence[Series], *, axes_names: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """Returns every text of the page."""
     points = result.points
     titles = {one.name: one.title for one in series}
-    now = datetime.datetime.now(tz=datetime.UTC)
+
     has_picks = background.pick_file and any(pick.refused is None and pick.model for pick in result.picks)
     return {
         "title": points.study or Path(points.source).stem,
@@ -198,5 +206,5 @@ def _words(
         "provenance": facts_sheet("What this page rests on", provenance(result, background.records)),
         "commands": commands(result, background.records, background.typed),
         "version": package_version("loglog"),
-        "written": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "runs_until": _last_end(background),
     }
