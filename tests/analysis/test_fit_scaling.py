@@ -92,7 +92,7 @@ def test_the_reference_table_as_json(capsys: pytest.CaptureFixture[str], tmp_pat
     assert kept == found
     names = {path.name for path in tmp_path.iterdir()}
     assert {name for name in names if not name.endswith((".svg", ".pdf"))} == {
-        "fit.json", "pick.yaml", "loss_vs_compute.png", "residuals.png", "backtest.png",
+        "fit.json", "pick.yaml", "report.html", "loss_vs_compute.png", "residuals.png", "backtest.png",
     }  # fmt: skip
     assert {Path(name).stem for name in names if name.endswith(".pdf")} == {
         "loss_vs_compute", "residuals", "backtest",
