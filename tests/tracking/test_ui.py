@@ -1,7 +1,10 @@
+import contextlib
 import json
 import os
+import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ from sweeps.errors import StudyError
 from tracking import ui
 from tracking.paths import ProjectPaths
 from tracking.store import ingest
+from tracking.study_view import VIEW_TAG
 
 PATIENCE_S = 180.0
 """MLflow's server answers after 25 seconds on a loaded machine; this is only a limit for one that never does."""
@@ -42,6 +46,31 @@ def test_a_taken_port_is_passed_by() -> None:
         assert ui.free_port(port) > port
     with pytest.raises(StudyError, match="--port 8080"):
         ui.free_port(65536)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "lab.example.org", "192.168.1.5", "::"])
+def test_the_pages_are_for_this_machine_alone(
+    database: ProjectPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    """Pages without a password are not opened to a network; what to type instead is said."""
+    monkeypatch.setenv("LOGLOG_ROOT", str(database.root))
+    assert ui.main(["--host", host]) == 2
+    assert "ssh -L 5000:127.0.0.1:5000" in capsys.readouterr().err
+
+
+def test_each_study_has_its_address(database: ProjectPaths, made: Any) -> None:
+    """The latest study comes first; one without a view, from an older version, opens as MLflow opens it."""
+    ingest(database, made.study, [made.record(5)])
+    with contextlib.closing(sqlite3.connect(database.runs_sqlite)) as connection, connection:
+        connection.execute(
+            "DELETE FROM experiment_tags WHERE key = ? AND experiment_id = "
+            "(SELECT experiment_id FROM experiments WHERE name = 'another')",
+            (VIEW_TAG,),
+        )
+    (study, view), (other, plain) = ui.study_addresses(database, 5001)
+    assert (study, other) == (made.study, "another")
+    assert re.fullmatch(r"http://127\.0\.0\.1:5001/#/experiments/\d+/runs\?\S+&viewStateShareKey=loglog", view)
+    assert "viewStateShareKey" not in plain
 
 
 @pytest.mark.real
