@@ -55,7 +55,7 @@ def choose(
         least_runs: in the batch, where there is room for them.
     """
     view = outlook(belief) if question.kind == "optimum" else outlook_on(question, belief)
-    field, rates = state.field, len(state.field.peak_lrs)
+    field, rates = state.field, state.field.rate_count
     price = np.repeat(field.core_hours, rates)
     allowed = _allowed(state, belief).ravel()
     if ceiling is not None:
@@ -89,7 +89,7 @@ def trials_at(state: State, places: Sequence[tuple[int, int]]) -> tuple[Trial, .
 def _allowed(state: State, belief: Belief) -> np.ndarray:
     """Returns where runs may be made, (cells, rates)."""
     field = state.field
-    allowed = np.zeros((len(field.cells), len(field.peak_lrs)), dtype=bool)
+    allowed = np.zeros((len(field.cells), field.rate_count), dtype=bool)
     for cell, rates in admissible(field, state.evidence, belief).items():
         if field.is_trainable[cell]:
             allowed[cell, list(rates)] = [state.fresh(cell, rate) is not None for rate in rates]

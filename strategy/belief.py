@@ -80,7 +80,7 @@ class Belief:
     @functools.cached_property
     def loss_covariance(self) -> Floats:
         """Covariance of the log losses of all (cell, rate) without a run's noise, (cells x rates,) squared."""
-        rates = len(self.field.peak_lrs)
+        rates = self.field.rate_count
         spread = np.repeat(np.repeat(self.deviations, rates, axis=0), rates, axis=1)
         return self.slopes @ self.covariance @ self.slopes.T + spread
 
@@ -146,7 +146,7 @@ def believe(field: Field, evidence: Evidence) -> Belief:
 
 def everywhere(field: Field) -> tuple[Ints, Ints]:
     """Returns the positions of every (cell, rate), the rates of a cell together, (cells x rates,) each."""
-    cells, rates = len(field.cells), len(field.peak_lrs)
+    cells, rates = len(field.cells), field.rate_count
     return np.repeat(np.arange(cells), rates), np.tile(np.arange(rates), cells)
 
 

@@ -74,7 +74,7 @@ def outlook(belief: Belief, asked: Floats | None = None) -> Outlook:
     return Outlook(
         mean=belief.mean.ravel(),
         covariance=covariance,
-        noise=np.repeat(belief.noise.sd**2, len(belief.field.peak_lrs)),
+        noise=np.repeat(belief.noise.sd**2, belief.field.rate_count),
         asked=covariance @ asked,
         asked_variance=float(asked @ covariance @ asked),
     )

@@ -30,7 +30,9 @@ class Field:
     @functools.cached_property
     def grid(self) -> Grid:
         """The study's grid with its learning rates one octave wider at both ends, where it has a grid of them."""
-        return Grid(study=replace(self.study, peak_lrs=widened(self.study.peak_lrs)))
+        study = self.study
+        families = tuple(replace(one, peak_lrs=widened(one.peak_lrs)) for one in study.families)
+        return Grid(study=replace(study, peak_lrs=widened(study.peak_lrs), families=families))
 
     @functools.cached_property
     def cells(self) -> Ints:
@@ -85,24 +87,40 @@ class Field:
         return tuple(dict.fromkeys(model.family for model in self.study.models))
 
     @functools.cached_property
-    def peak_lrs(self) -> tuple[float, ...]:
-        """The learning rates of the widened grid, rising."""
-        return tuple(sorted(self.grid.study.peak_lrs))
+    def rate_count(self) -> int:
+        """Learning rates of each cell on the widened grid."""
+        return len(self._rates[0])
+
+    def peak_lrs(self, cell: int) -> tuple[float, ...]:
+        """Returns the learning rates of a cell on the widened grid, rising."""
+        return self._rates[int(self.model[cell])]
 
     @functools.cached_property
     def octaves(self) -> Floats:
-        """log2 of each learning rate, (rates,)."""
-        return np.log2(np.array(self.peak_lrs))
+        """log2 of each cell's learning rates, (cells, rates)."""
+        return np.log2(np.array(self._rates, dtype=np.float64))[self.model]
+
+    @functools.cached_property
+    def middle_octaves(self) -> Floats:
+        """Mean log2 of the study's own learning rates in each family, (families,)."""
+        first = [next(k for k, one in enumerate(self.study.models) if one.family == name) for name in self.families]
+        return np.log2(np.array(self._rates, dtype=np.float64))[first][:, self.asked_rates].mean(axis=1)
 
     @functools.cached_property
     def asked_rates(self) -> Ints:
-        """Positions of the study's own learning rates among `peak_lrs`."""
-        return np.array([self.peak_lrs.index(rate) for rate in sorted(self.study.peak_lrs)], dtype=np.intp)
+        """Positions of a cell's own learning rates among the widened ones: the same in all cells."""
+        return np.arange(self.rate_count)[1:-1] if self.rate_count > 1 else np.arange(1)
+
+    @functools.cached_property
+    def _rates(self) -> tuple[tuple[float, ...], ...]:
+        """The learning rates of each model, rising."""
+        study = self.grid.study
+        return tuple(tuple(sorted(study.peak_lrs_of(model))) for model in study.models)
 
     @property
     def grid_core_hours(self) -> float:
         """The price of the full grid: all cells within the budget x the study's learning rates x its seeds."""
-        return float(self.core_hours.sum()) * len(self.study.peak_lrs) * len(self.study.seeds)
+        return float(self.core_hours.sum()) * len(self.asked_rates) * len(self.study.seeds)
 
     def name(self, cell: int) -> str:
         """Returns a cell as people call it, f3-e2."""
@@ -120,9 +138,9 @@ class Field:
             data=self.study.data,
             epochs=float(columns.epochs[number]),
             batch_images=int(columns.batch_images[number]),
-            peak_lr=self.peak_lrs[rate],
+            peak_lr=self.peak_lrs(cell)[rate],
             schedule=self.study.schedule,
-            recipe=self.study.recipe,
+            recipe=self.study.recipe_of(model),
             seed=seed,
             program=self.study.program,
         )
@@ -150,9 +168,9 @@ class Field:
 
     def _find(self, trial: Trial) -> tuple[int, int] | None:
         cell = self._place.get((trial.model, trial.epochs, trial.batch_images))
-        if cell is None or trial.peak_lr not in self.peak_lrs or trial.trunk_id is not None:
+        if cell is None or trial.trunk_id is not None or trial.peak_lr not in self.peak_lrs(cell):
             return None
-        rate = self.peak_lrs.index(trial.peak_lr)
+        rate = self.peak_lrs(cell).index(trial.peak_lr)
         return (cell, rate) if self.trial(cell, rate, trial.seed).id == trial.id else None
 
 

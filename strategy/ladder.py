@@ -81,5 +81,5 @@ def _optimum(state: State, belief: Belief, rung: float, room: float) -> list[tup
 
 
 def _named(state: State, places: list[tuple[int, int]]) -> str:
-    rates = " and ".join(f"{state.field.peak_lrs[rate]:g}" for _, rate in places)
+    rates = " and ".join(f"{state.field.peak_lrs(cell)[rate]:g}" for cell, rate in places)
     return f"{state.field.name(places[0][0])} at {rates}" if places else ""

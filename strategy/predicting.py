@@ -22,7 +22,7 @@ def predict(belief: Belief, places: Iterable[tuple[int, int]], *, made_by: str) 
         return ()
     rng = np.random.default_rng(DRAW_SEED)
     draws = belief.samples(DRAWS, rng)
-    digest, cohort = digest_of(field, evidence), field.trial(*wanted[0], field.study.seeds[0]).cohort
+    digest = digest_of(field, evidence)
     dearest = float(field.core_hours[evidence.cell].max())
     found: list[Prediction] = []
     for cell, rate in wanted:
@@ -35,7 +35,7 @@ def predict(belief: Belief, places: Iterable[tuple[int, int]], *, made_by: str) 
                 epochs=trial.epochs,
                 batch_images=trial.batch_images,
                 peak_lr=trial.peak_lr,
-                cohort=cohort,
+                cohort=trial.cohort,
                 predicted_loss=math.exp(middle),
                 low=math.exp(low),
                 high=math.exp(high),
@@ -55,4 +55,4 @@ def digest_of(field: Field, evidence: Evidence) -> str:
     columns = (evidence.cell, evidence.rate, evidence.seed, evidence.log_loss)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     cohort = field.trial(0, 0, 0).cohort
-    return short_hash((cohort, *((field.name(cell), field.peak_lrs[rate], *rest) for cell, rate, *rest in rows)))
+    return short_hash((cohort, *((field.name(cell), field.peak_lrs(cell)[rate], *rest) for cell, rate, *rest in rows)))

@@ -50,17 +50,18 @@ def prior_of(field: Field, evidence: Evidence) -> Prior:
     """Returns the prior of a field; the scale of the losses is that of the runs."""
     middle = float(field.log_params.mean()), float(field.log_images.mean())
     least = float(evidence.log_loss.min())
-    octave = float(field.octaves[field.asked_rates].mean())
     mean = (
         least + np.log(_FLOOR_SHARE), least + np.log(_TERM_SHARE), np.log(_ALPHA), least + np.log(_TERM_SHARE),
-        np.log(_BETA), octave, _FALL, _FALL, np.log(_KAPPA),
+        np.log(_BETA), 0.0, _FALL, _FALL, np.log(_KAPPA),
     )  # fmt: skip
     families, cells = len(field.families), len(field.cells)
+    means = np.tile(mean, (families, 1))
+    means[:, LAW.index("c0")] = field.middle_octaves
     law = np.tile(np.square(_SD), families)
     covariance = np.zeros((len(law) + cells, len(law) + cells))
     covariance[: len(law), : len(law)] = np.diag(law)
     covariance[len(law) :, len(law) :] = _shifts(field)
-    return Prior(mean=np.concatenate([np.tile(mean, families), np.zeros(cells)]), covariance=covariance, origin=middle)
+    return Prior(mean=np.concatenate([means.ravel(), np.zeros(cells)]), covariance=covariance, origin=middle)
 
 
 def _shifts(field: Field) -> Floats:
@@ -86,7 +87,7 @@ def law_and_slopes(
     total = parts.sum(axis=0)
     share = parts / total
     u, v = x / np.log(2), y / np.log(2)
-    off = field.octaves[rates] - (c0 - c_n * u - c_d * v + theta[shared + cells])
+    off = field.octaves[cells, rates] - (c0 - c_n * u - c_d * v + theta[shared + cells])
     law = top + np.log(total) + kappa * off**2
     by = np.stack(
         [

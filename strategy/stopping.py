@@ -80,7 +80,8 @@ def standing_line(question: Question, belief: Belief) -> str:
     cell, rate = best_within(belief.mean, field, question.budget_core_hours)
     regret = 100 * expected_regret(belief, question.budget_core_hours)
     return (
-        f"best choice {field.name(cell)} at {field.peak_lrs[rate]:g}, expected {regret:.2g} % above the best; {known}"
+        f"best choice {field.name(cell)} at {field.peak_lrs(cell)[rate]:g}, "
+        f"expected {regret:.2g} % above the best; {known}"
     )
 
 
@@ -94,7 +95,7 @@ def buys_line(state: State, question: Question, belief: Belief, *, core_hours: f
         why = "no run costs so little" if cheapest > room else "no run within them tells anything"
         return f"{asked} would buy nothing: {why}"
     before = view = outlook_on(question, belief)
-    rates = len(state.field.peak_lrs)
+    rates = state.field.rate_count
     for cell, rate in places:
         view = view.after(cell * rates + rate)
     shrink = math.sqrt(max(view.asked_variance, 0.0) / before.asked_variance) if before.asked_variance > 0 else 1.0

@@ -107,7 +107,7 @@ def _tuning(
     else:
         rates = sorted(asked, key=lambda rate: abs(rate - asked[len(asked) // 2]))
         has_tried_all = all(rate in tried or (cell, rate) in evidence.diverged for rate in rates)
-        if has_tried_all and best in (asked[0], asked[-1]) and len(field.peak_lrs) > len(asked):
+        if has_tried_all and best in (asked[0], asked[-1]) and field.rate_count > len(asked):
             rates.append(asked[0] - 1 if best == asked[0] else asked[-1] + 1)
     unstable = {rate for other, rate in evidence.diverged if other == cell}
     rates = [rate for rate in dict.fromkeys(rates) if not any(rate > bad for bad in unstable)]

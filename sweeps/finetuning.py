@@ -10,7 +10,7 @@ from sweeps.budget import READING_TOLERANCE, Budget
 from sweeps.errors import StudyError
 from sweeps.record import RunRecord, Status
 from sweeps.study import Pick, Study
-from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, cohort_of
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,11 @@ def best_runs(
     learning rate that is best in the mean over seeds, then at the next best rates. What was trained on other data or by
     another recipe than the study states now is passed over.
     """
-    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
-    shapes = {model.name: model.shape for model in study.models}
+    shapes = {model.name: (study.cohort(model), model.shape) for model in study.models}
     cells: dict[tuple[str, float], dict[tuple[int, float], list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         trial = record.trial
-        is_ours = trial.cohort == cohort and shapes.get(trial.model) == trial.shape and trial.trunk_id is None
+        is_ours = shapes.get(trial.model) == (trial.cohort, trial.shape) and trial.trunk_id is None
         if is_ours and record.status is Status.FINISHED and _is_within(budget, record) and _selection_loss(record):
             cells[trial.model, trial.epochs][trial.batch_images, trial.peak_lr].append(record)
     chosen: list[RunRecord] = []
@@ -94,6 +93,7 @@ def finetuning_study(study: Study, spec: FinetuneSpec, trunks: Iterable[RunRecor
         data=spec.data,
         schedule=spec.schedule,
         recipe=spec.recipe,
+        families=(),
         picks=picks,
     )
 

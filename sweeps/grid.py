@@ -36,8 +36,9 @@ class CellColumns:
 class Grid:
     """All trials of a study, numbered: models x epochs x batch_images x seeds x peak_lrs, the last running fastest.
 
-    A cell is a model x epochs x batch: its trials cost the same and share one compiled program. Where the study has
-    picks, each of them is a cell with a learning rate of its own, and trials are numbered picks x seeds.
+    A cell is a model x epochs x batch: its trials cost the same and share one compiled program. Its learning rates are
+    those of the model's family, equally many in each. Where the study has picks, each of them is a cell with a learning
+    rate of its own, and trials are numbered picks x seeds.
     """
 
     study: Study
@@ -48,7 +49,8 @@ class Grid:
     @property
     def runs_per_cell(self) -> int:
         """Trials of each cell: seeds x learning rates."""
-        return len(self.study.seeds) * (1 if self.study.picks else len(self.study.peak_lrs))
+        study = self.study
+        return len(study.seeds) * (1 if study.picks else len(study.peak_lrs_of(study.models[0])))
 
     @property
     def cell_count(self) -> int:
@@ -70,7 +72,7 @@ class Grid:
                 model=model.name,
                 data=study.data,
                 hardware=study.hardware,
-                gradients=gradients_a_step(study.recipe),
+                gradients=gradients_a_step(study.recipe_of(model)),
             )
             for model in study.models
         )
@@ -148,16 +150,18 @@ class Grid:
             batch_images=int(columns.batch_images[cell]),
             peak_lr=rates[lr],
             schedule=study.schedule,
-            recipe=study.recipe,
+            recipe=study.recipe_of(model),
             seed=study.seeds[seed],
             trunk_id=self.trunk_id(cell),
             program=study.program,
         )
 
     def peak_lrs(self, cell: int) -> tuple[float, ...]:
-        """Returns the learning rates that a cell is run with: the study's, or that of the pick."""
+        """Returns the learning rates that a cell is run with: those of its model, or that of the pick."""
         study = self.study
-        return (study.picks[cell].peak_lr,) if study.picks else study.peak_lrs
+        if study.picks:
+            return (study.picks[cell].peak_lr,)
+        return study.peak_lrs_of(study.models[int(self.columns.model[cell])])
 
     def trunk_id(self, cell: int) -> str | None:
         """Returns the trial whose final weights a cell's runs start from, if any."""
@@ -172,31 +176,34 @@ class Grid:
 
         Looks along the axes first, so that no other trial of the grid is hashed.
         """
-        places, keys = self._places, _keys(trial, self.study)
+        study = self.study
+        model, epochs, batch_images, peak_lr = trial.model, trial.epochs, trial.batch_images, trial.peak_lr
+        keys: tuple[_Key, ...] = (model, epochs, batch_images, trial.seed)
+        if study.picks:
+            trunk_id = trial.trunk_id
+            pick = Pick(model=model, epochs=epochs, batch_images=batch_images, peak_lr=peak_lr, trunk_id=trunk_id)
+            keys = (pick, trial.seed)
         index = 0
-        for place, key in zip(places, keys, strict=True):
+        for place, key in zip(self._places, keys, strict=True):
             if key not in place:
                 return None
             index = index * len(place) + place[key]
+        if not study.picks:
+            rates = study.peak_lrs_of(study.models[self._places[0][model]])
+            if peak_lr not in rates:
+                return None
+            index = index * len(rates) + rates.index(peak_lr)
         return index if self.trial(index).id == trial.id else None
 
     @functools.cached_property
     def _places(self) -> tuple[dict[_Key, int], ...]:
+        """Where a value lies on each axis along which trials are numbered; without rates, which are a model's own."""
         study = self.study
         names = tuple(model.name for model in study.models)
-        axes: tuple[Sequence[_Key], ...] = (names, study.epochs, study.batch_images, study.seeds, study.peak_lrs)
+        axes: tuple[Sequence[_Key], ...] = (names, study.epochs, study.batch_images, study.seeds)
         if study.picks:
             axes = (study.picks, study.seeds)
         return tuple({value: place for place, value in enumerate(axis)} for axis in axes)
-
-
-def _keys(trial: Trial, study: Study) -> tuple[_Key, ...]:
-    """Returns where a trial lies on each axis along which a study's trials are numbered."""
-    model, epochs, batch_images, peak_lr = trial.model, trial.epochs, trial.batch_images, trial.peak_lr
-    if study.picks:
-        pick = Pick(model=model, epochs=epochs, batch_images=batch_images, peak_lr=peak_lr, trunk_id=trial.trunk_id)
-        return pick, trial.seed
-    return model, epochs, batch_images, trial.seed, peak_lr
 
 
 def _axis_columns(study: Study) -> tuple[Ints, Floats, Ints]:
@@ -226,14 +233,37 @@ def check_axes(study: Study) -> None:
         ("seeds", study.seeds, -1.0),
     )
     for axis, values, above in axes:
-        if not values:
-            raise StudyError(f"study {study.name} has no {axis}; give at least one (try: study.{axis}=[...])")
-        twice = sorted({str(value) for value in values if values.count(value) > 1})
-        if twice:
-            raise StudyError(f"study {study.name} names {', '.join(twice)} twice in {axis}; name each value once")
-        if above is None:
-            continue
-        wrong = [value for value in values if not float(value) > above or not np.isfinite(float(value))]
-        if wrong:
-            allowed = "0 or more" if above < 0 else "above zero"
-            raise StudyError(f"study {study.name} has {axis} {wrong[0]}; every value must be {allowed}")
+        _check_axis(f"study {study.name}", axis, values, above, f"study.{axis}=[...]")
+    if study.families:
+        _check_families(study)
+
+
+def _check_families(study: Study) -> None:
+    named = [settings.family for settings in study.families]
+    _check_axis(f"study {study.name}", "families", named, None, "")
+    for settings in study.families:
+        setting = f"study.families.{settings.family}.peak_lrs"
+        who = f"family {settings.family} of study {study.name}"
+        _check_axis(who, "peak_lrs", settings.peak_lrs, 0.0, f"{setting}=[...]")
+    counts = {model.family: len(study.peak_lrs_of(model)) for model in study.models}
+    if not study.picks and len(set(counts.values())) > 1:
+        told = ", ".join(f"{family} {count}" for family, count in counts.items())
+        family, most = min(counts, key=lambda family: counts[family]), max(counts.values())
+        raise StudyError(
+            f"study {study.name} has different numbers of learning rates in its families: {told}; give each as many "
+            f"(try: study.families.{family}.peak_lrs=[...] with {most} of them)"
+        )
+
+
+def _check_axis(who: str, axis: str, values: Sequence[str | float], above: float | None, setting: str) -> None:
+    if not values:
+        raise StudyError(f"{who} has no {axis}; give at least one (try: {setting})")
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise StudyError(f"{who} names {', '.join(twice)} twice in {axis}; name each value once")
+    if above is None:
+        return
+    wrong = [value for value in values if not float(value) > above or not np.isfinite(float(value))]
+    if wrong:
+        allowed = "0 or more" if above < 0 else "above zero"
+        raise StudyError(f"{who} has {axis} {wrong[0]}; every value must be {allowed}")

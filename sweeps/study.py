@@ -1,10 +1,11 @@
 """A study: the grid of trials somebody asks for, and the hardware whose core-hours it is priced in."""
 
+import functools
 from dataclasses import dataclass
 
 from sweeps.hardware import Hardware
 from sweeps.shape import Shape
-from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
+from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec, cohort_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,15 @@ class Pick:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilySettings:
+    """What the models of one family have of their own in a study of several."""
+
+    family: str
+    recipe: RecipeSpec
+    peak_lrs: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """The axes of a grid and what its trials share. Trials = models x epochs x batch_images x peak_lrs x seeds."""
 
@@ -51,3 +61,29 @@ class Study:
     """Points to be run in place of the grid, so that trials = picks x seeds; empty: the grid."""
     program: str | None = None
     """The user's own program that trains its trials, with its version; absent: this project's training."""
+    families: tuple[FamilySettings, ...] = ()
+    """Families of models with a recipe and learning rates of their own, equally many each; others have the study's."""
+
+    def recipe_of(self, model: Model) -> RecipeSpec:
+        """Returns the recipe that a model is trained by: its family's, or the study's."""
+        own = self._settings.get(model.family)
+        return self.recipe if own is None else own.recipe
+
+    def peak_lrs_of(self, model: Model) -> tuple[float, ...]:
+        """Returns the learning rates that a model is run with: its family's, or the study's."""
+        own = self._settings.get(model.family)
+        return self.peak_lrs if own is None else own.peak_lrs
+
+    def cohort(self, model: Model) -> str:
+        """Returns the cohort of a model's trials: runs of one law share it."""
+        recipe = self.recipe_of(model)
+        return cohort_of(data=self.data, schedule=self.schedule, recipe=recipe, program=self.program)
+
+    @property
+    def cohorts(self) -> tuple[str, ...]:
+        """The cohorts of all models, in their order: several where families have recipes of their own."""
+        return tuple(dict.fromkeys(self.cohort(model) for model in self.models))
+
+    @functools.cached_property
+    def _settings(self) -> dict[str, FamilySettings]:
+        return {settings.family: settings for settings in self.families}

@@ -22,7 +22,6 @@ from launcher.settings.request import Request, SlurmCluster
 from sweeps.errors import StudyError
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
-from sweeps.trial import cohort_of
 from tracking.paths import ProjectPaths
 from tracking.remote_stores import check_tracking_uri
 from tracking.store import store_name
@@ -76,7 +75,7 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
             settlement = _settle_all(sweep, answer)
         answer["runs"] = asdict(settlement) | {"total": _total(sweep, settlement, plan)}
         code = _fit(sweep, answer)
-        if code == 0:
+        if code == 0 and len(request.study.cohorts) == 1:  # a comparison makes no report of picks
             _publish(sweep, answer)
         _say_more(sweep, answer)
     except SweepStopped as error:
@@ -179,9 +178,9 @@ def _publish(sweep: _Sweep, answer: dict[str, Any]) -> None:
     from tracking.run_store import StoreUnavailableError
 
     study = sweep.request.study
-    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
     try:
-        found = publish_report(sweep.paths, study.name, cohort=cohort, tracking_uri=sweep.request.tracking_uri)
+        cohort, tracking_uri = study.cohorts[0], sweep.request.tracking_uri
+        found = publish_report(sweep.paths, study.name, cohort=cohort, tracking_uri=tracking_uri)
     except (StudyError, StoreUnavailableError) as error:
         answer["published"] = {"models": [], "lines": [str(error)]}
         sweep.say(f"the report is not in MLflow yet ({error}); the same command brings it there")
@@ -192,9 +191,17 @@ def _publish(sweep: _Sweep, answer: dict[str, Any]) -> None:
 
 
 def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list[str]]:
-    """Returns what reads the runs of a request: their law of loss, or of error where checkpoints were fine-tuned."""
+    """Returns what reads the runs of a request: their law of loss, or of error where checkpoints were fine-tuned.
+
+    Families with recipes of their own are cohorts of their own, with a law each: they are compared.
+    """
     study = request.study
-    cohort = cohort_of(data=study.data, schedule=study.schedule, recipe=study.recipe, program=study.program)
+    budgets = ["--budgets", f"{request.budget.core_hours:.6f}".rstrip("0").rstrip(".")]
+    cohort, *others = study.cohorts
+    if others:
+        from analysis.compare_families import main as compare_families
+
+        return compare_families, ["--study", study.name, *budgets]
     words = ["--study", study.name, "--cohort", cohort]
     if any(pick.trunk_id for pick in study.picks):
         from analysis.fit_transfer import main as fit_transfer
@@ -202,7 +209,7 @@ def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list
         return fit_transfer, words
     from analysis.fit_scaling import main as fit_scaling
 
-    words += ["--budgets", f"{request.budget.core_hours:.6f}".rstrip("0").rstrip(".")]
+    words += budgets
     if study.picks:
         words.append("--keep-picks")  # the file that was asked for stays as it is: typed again, nothing new is trained
     return fit_scaling, words

@@ -168,7 +168,7 @@ def _judged(
         low=choice.known.low,
         high=choice.known.high,
         true_loss=math.exp(best),
-        choice=f"{field.name(choice.cell)} at {field.peak_lrs[choice.rate]:g}",
+        choice=f"{field.name(choice.cell)} at {field.peak_lrs(choice.cell)[choice.rate]:g}",
         runs=len(records),
         rounds=rounds,
         preemptions=backend.preemptions,
@@ -182,11 +182,13 @@ def _judged(
 def largest_cell(world: World) -> float:
     """Returns the true log loss of the largest model that fits, trained for as long as fits.
 
-    At the learning rate that is truly best for the cheapest cell: tuned where it costs nothing, and carried over.
+    At the learning rate that is truly best for its family's cheapest cell: tuned where it costs nothing, and carried
+    over.
     """
     field = world.field
     largest = np.flatnonzero(field.log_params == field.log_params.max())
     cell = int(largest[field.core_hours[largest].argmax()])
     asked = field.asked_rates
-    rate = int(asked[world.truth[0, asked].argmin()])
+    cheapest = int(np.flatnonzero(field.family == field.family[cell])[0])
+    rate = int(asked[world.truth[cheapest, asked].argmin()])
     return float(world.truth[cell, rate])

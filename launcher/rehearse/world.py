@@ -67,7 +67,7 @@ class World:
         ]
         cell_shift = np.array([rng.normal(0.0, _CELL_SHIFT_SD) for rng in own])
         off = np.array([residuals[rng.integers(len(residuals))] for rng in own])
-        middle = float(field.octaves[field.asked_rates].mean())
+        middle: Floats = field.octaves[:, field.asked_rates].mean(axis=1)
         octave = middle + _published_octaves(hours, field.epochs) + shift + np.array(models)[field.model] + cell_shift
         return cls(
             field=field,
@@ -81,7 +81,7 @@ class World:
     @functools.cached_property
     def truth(self) -> Floats:
         """Log loss of a run without noise at every (cell, rate), (cells, rates)."""
-        off = self.field.octaves[None, :] - self.best_octave[:, None]
+        off = self.field.octaves - self.best_octave[:, None]
         return self.log_loss[:, None] + self.kappa * off**2
 
     def losses(self, trial: Trial) -> tuple[float, float] | None:
@@ -90,7 +90,7 @@ class World:
         if place is None:
             raise ValueError(f"{trial.name} is no trial of this field")
         cell, rate = place
-        if self.field.octaves[rate] > self.best_octave[cell] + STABLE_OCTAVES:
+        if self.field.octaves[cell, rate] > self.best_octave[cell] + STABLE_OCTAVES:
             return None
         rng = np.random.default_rng([self.seed, int(trial.id[:12], 16)])
         log_loss = float(self.truth[cell, rate]) + rng.normal(0.0, self.noise_sd)

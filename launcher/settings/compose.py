@@ -15,6 +15,7 @@ from launcher.settings import schema
 from launcher.settings.calibrations import with_calibrations
 from launcher.settings.conditions import Conditions, check_conditions
 from launcher.settings.config_errors import READING_ERRORS, did_you_mean, explain, unknown_key, unknown_option
+from launcher.settings.family_settings import families_of, settable
 from launcher.settings.pick_file import picked, read_pick_file
 from launcher.settings.request import CLUSTERS, ClusterSpec, Request, TrainerSpec
 from launcher.settings.strategy_settings import asha_of, check_strategy
@@ -92,7 +93,7 @@ def with_study_of_pick(words: Sequence[str]) -> list[str]:
     A study is a whole tree of settings, so it must be known before Hydra composes.
     """
     pick, study = "pick=", "study="
-    quoted = [_quoted(word) for word in words]
+    quoted = [settable(_quoted(word)) for word in words]
     paths = [word.removeprefix(pick) for word in words if word.startswith(pick)]
     if not paths or any(word.startswith(study) for word in words):
         return quoted
@@ -141,7 +142,14 @@ def _known_family(family: Any) -> str:
 def action_of(config: DictConfig) -> str:
     """Returns what to do (plan, sweep ...) after checking every key and word of the composed config."""
     _check_keys(config)
-    for key, allowed in CHOICES.items():
+    own = [f"study.families.{family}.recipe." for family in config.study.families]
+    choices = CHOICES | {
+        path + word: CHOICES[f"study.recipe.{word}"]
+        for path in own
+        for word in ("compute_dtype", "optimiser")
+        if OmegaConf.select(config, path + word) is not None
+    }
+    for key, allowed in choices.items():
         word = OmegaConf.select(config, key)
         if word not in allowed:
             raise StudyError(
@@ -285,6 +293,7 @@ def _study(config: DictConfig) -> Study:
         data=_noun(DataSpec, config.data),
         schedule=_noun(ScheduleSpec, config.schedule),
         recipe=_noun(RecipeSpec, config.study.recipe),
+        families=families_of(config.study, models, peak_lr=config.peak_lr, names_models=config.model is not None),
         hardware=_noun(Hardware, config.hardware),
         program=_program(config),
     )

@@ -94,7 +94,8 @@ def picked(study: Study, file: PickFile) -> Study:
 
 def _points(entry: Entry, study: Study) -> list[Pick]:
     batches = study.batch_images if entry.batch_images is None else (entry.batch_images,)
-    rates = study.peak_lrs if entry.peak_lr is None else (entry.peak_lr,)
+    model = next(model for model in study.models if model.name == entry.model)
+    rates = study.peak_lrs_of(model) if entry.peak_lr is None else (entry.peak_lr,)
     return [
         Pick(model=entry.model, epochs=entry.epochs, batch_images=batch_images, peak_lr=peak_lr)
         for batch_images in batches

@@ -40,6 +40,8 @@ def _config_type(hint: Any) -> Any:
 
 
 def _default(value: Any) -> Any:
+    if value is dict:
+        return dataclasses.field(default_factory=dict[str, Any])
     if value is dataclasses.MISSING:
         return MISSING
     if isinstance(value, tuple):
@@ -63,6 +65,7 @@ TrainerConfig = config_class(TrainerSpec)
 ComputeConfig = config_class(ComputeSpec)
 FinetuneConfig = config_class(FinetuneSpec)
 RehearseConfig = config_class(Conditions)
+FamilyConfig = _dataclass("FamilyConfig", [("peak_lrs", list[float], MISSING), ("recipe", RecipeConfig, RecipeConfig)])
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
 StrategyConfig = config_class(StrategySpec)
@@ -79,6 +82,7 @@ StudyConfig = _dataclass(
         ("peak_lrs", list[float], MISSING),
         ("seeds", list[int], MISSING),
         ("recipe", RecipeConfig, RecipeConfig),
+        ("families", dict[str, Any], dict),  # family: {peak_lrs, recipe}, of the study's recipe the keys that differ
     ],
 )
 
@@ -127,7 +131,13 @@ def known_keys(cluster: str | None = None, family: str | None = None) -> tuple[s
     clusters = [config for name, config in CLUSTER_CONFIGS.items() if cluster in (None, name)]
     of_roots = (key for config in roots for key in _keys_of(config, ""))
     of_clusters = (key for config in clusters for key in _keys_of(config, "cluster."))
-    return tuple(dict.fromkeys((*of_roots, *of_clusters)))
+    of_families = (key for name in FAMILIES for key in _family_keys(f"study.families.{name}"))
+    return tuple(dict.fromkeys((*of_roots, *of_clusters, *of_families)))
+
+
+def _family_keys(path: str) -> Iterator[str]:
+    yield path
+    yield from _keys_of(FamilyConfig, f"{path}.")
 
 
 def _keys_of(config: type[Any], path: str) -> Iterator[str]:
@@ -138,7 +148,7 @@ def _keys_of(config: type[Any], path: str) -> Iterator[str]:
             if (
                 isinstance(kind, type)
                 and dataclasses.is_dataclass(kind)
-                and typing.get_origin(hints[item.name]) is not list
+                and typing.get_origin(hints[item.name]) not in (list, dict)
             ):
                 yield from _keys_of(kind, f"{path}{item.name}.")
 

@@ -44,7 +44,7 @@ def _prices(study: Study, model: Model) -> dict[Rule, float]:
         model=model.name,
         data=study.data,
         hardware=study.hardware,
-        gradients=gradients_a_step(study.recipe),
+        gradients=gradients_a_step(study.recipe_of(model)),
     )
     epoch = study.data.images_per_epoch
     return {rule: epoch * rate.core_hours_per_image for rule, rate in rates.items() if rule in COMPARED}

@@ -45,7 +45,7 @@ def test_what_a_round_may_hold(name, budget, cap, stable, seed):
         again = inquiry.next_round(shuffled, left_core_hours=cap - spent)
         assert (again.trials, again.lines, again.predictions) == (found.trials, found.lines, found.predictions)
 
-    octave = float(field.octaves[stable]) if stable < 5 else np.inf
+    octave = float(field.octaves[0, stable]) if stable < 5 else np.inf
     truth = true_log_loss(field)
     records, rounds = follow(inquiry, truth, cap=cap, on_round=check, noise_sd=0.003, seed=seed, stable_octave=octave)
     assert inquiry.next_round(records, left_core_hours=0.0).is_over

@@ -35,4 +35,4 @@ def test_outlook_tells_what_a_run_would_do():
     view = outlook(belief, asked)
     for place in (0, len(asked) // 2, len(asked) - 3):
         assert np.isclose(view.after(place).asked_variance, view.variances_left()[place], rtol=1e-9)
-    assert view.variances_left().argmin() // len(field.peak_lrs) == len(field.cells) - 1
+    assert view.variances_left().argmin() // field.rate_count == len(field.cells) - 1

@@ -51,7 +51,7 @@ def test_tainted_runs_are_marked():
 def test_best_rates_read_the_selection_loss():
     """The least mean selection loss decides, and a rate at which a run diverged is never the best."""
     field = field_of(3_000.0)
-    flat = np.zeros((len(field.cells), len(field.peak_lrs)))
+    flat = np.zeros((len(field.cells), field.rate_count))
     flat[:, 1:4] = [0.3, 0.1, 0.0]
     records = runs(field, flat, (0, 1, 2), noise_sd=0.0)
     assert best_rates(Evidence.read(field, records)) == {0: 3, 1: 3, 2: 3}
@@ -60,7 +60,7 @@ def test_best_rates_read_the_selection_loss():
     assert best_rates(Evidence.read(field, [*records, *wild])) == {0: 2, 2: 3}
     chosen = [
         dataclasses.replace(record, outcome=dataclasses.replace(record.outcome, selection_loss=1.0))
-        if record.outcome and record.trial.peak_lr == field.peak_lrs[1]
+        if record.outcome and record.trial.peak_lr == field.peak_lrs(0)[1]
         else record
         for record in records
     ]

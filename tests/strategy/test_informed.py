@@ -93,7 +93,7 @@ def test_predictions_of_a_quiet_law_hold() -> None:
         _, rounds = follow(inquiry, truth, noise_sd=0.003, seed=seed)
         for one in (one for found in rounds for one in found.predictions):
             cells = [k for k in range(len(field.cells)) if field.name(k) == f"{one.model}-e{one.epochs:g}"]
-            loss = float(np.exp(truth[cells[0], field.peak_lrs.index(one.peak_lr)]))
+            loss = float(np.exp(truth[cells[0], field.peak_lrs(0).index(one.peak_lr)]))
             held.append(one.low <= loss <= one.high)
     assert len(held) > 10 and np.mean(held) >= 0.8
 

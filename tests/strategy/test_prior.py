@@ -13,7 +13,7 @@ def test_slopes_are_those_of_the_law():
     prior = prior_of(field, Evidence.read(field, records))
     rng = np.random.default_rng(0)
     theta = prior.mean + 0.2 * rng.standard_normal(len(prior.mean))
-    cells, rates = rng.integers(len(field.cells), size=20), rng.integers(len(field.peak_lrs), size=20)
+    cells, rates = rng.integers(len(field.cells), size=20), rng.integers(field.rate_count, size=20)
     _, slopes = law_and_slopes(theta, field, prior.origin, cells, rates)
     for place in [*range(len(LAW)), len(LAW) + 1, len(theta) - 1]:
         step = np.zeros(len(theta))

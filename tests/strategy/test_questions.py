@@ -84,7 +84,7 @@ def test_questions_that_the_field_cannot_answer() -> None:
 def test_exponent_of_a_power_law_is_its_power(power: float) -> None:
     """Where the loss of every cell is C^-power, that is the exponent, but for the steps between cells."""
     field = field_of(30_000.0)
-    off = field.octaves - field.octaves[2]
+    off = field.octaves[0] - field.octaves[0, 2]
     truth = 1.0 - power * np.log(field.core_hours)[:, None] + 0.01 * off[None, :] ** 2
     belief = well_known(field, truth)
     x = np.linspace(math.log(field.core_hours[0]), math.log(field.core_hours[-1]), 9)
@@ -136,7 +136,7 @@ def test_a_known_optimum_has_no_regret() -> None:
 def test_best_within_is_the_least_of_what_is_within(budget: float, seed: int, family: int | None) -> None:
     """No cell within the budget and of the family is better; below the cheapest cell, that one is named."""
     field = field_of(110_000.0, *TWO_FAMILIES)
-    log_loss = np.random.default_rng(seed).normal(size=(len(field.cells), len(field.peak_lrs)))
+    log_loss = np.random.default_rng(seed).normal(size=(len(field.cells), field.rate_count))
     cell, rate = best_within(log_loss, field, budget, family)
     own = np.ones(len(field.cells), dtype=bool) if family is None else field.family == family
     within = own & (field.core_hours <= 1.01 * budget)

@@ -14,10 +14,10 @@ TOP = 4
 def falling(field, *, start: float, by_size: float, by_data: float, kappa: float) -> np.ndarray:
     """Returns losses whose best rate lies `start` octaves above the study's lowest in the cheapest cell, and falls."""
     doublings = (field.log_params - field.log_params.min()) / np.log(2), np.log2(field.epochs / field.epochs.min())
-    best = field.octaves[1] + start - by_size * doublings[0] - by_data * doublings[1]
-    best = np.maximum(best, field.octaves[0])
+    best = field.octaves[0, 1] + start - by_size * doublings[0] - by_data * doublings[1]
+    best = np.maximum(best, field.octaves[0, 0])
     base = true_log_loss(field).min(axis=1)
-    return base[:, None] + kappa * (field.octaves[None, :] - best[:, None]) ** 2
+    return base[:, None] + kappa * (field.octaves - best[:, None]) ** 2
 
 
 @settings(max_examples=15)
@@ -48,7 +48,7 @@ def test_an_edge_is_extended_by_one_octave():
     for start, extra in ((-3.0, 0), (4.0, TOP)):
         inquiry = inquiry_of("two_trial", 3_000.0)
         field = inquiry.field
-        off = field.octaves - field.octaves[1] - start
+        off = field.octaves[0] - field.octaves[0, 1] - start
         truth = true_log_loss(field).min(axis=1)[:, None] + 0.01 * off[None, :] ** 2
         records, rounds = follow(inquiry, truth)
         first = [field.find(trial) for trial in rounds[0].trials]
@@ -92,7 +92,7 @@ def test_nothing_above_a_rate_that_diverged(stable, seed):
             cell, rate = field.find(trial)
             assert not any(cell == c and rate >= r for c, r in diverged)
 
-    octave = float(field.octaves[stable])
+    octave = float(field.octaves[0, stable])
     records, rounds = follow(
         inquiry, true_log_loss(field), on_round=check, stable_octave=octave, noise_sd=0.003, seed=seed
     )
@@ -123,7 +123,7 @@ def test_the_lower_of_two_neighbours_counts():
     for high, low in ((shorter, smaller), (smaller, shorter)):
         best = np.full(len(field.cells), 2)
         best[low] = 1
-        off = np.arange(len(field.peak_lrs))[None, :] - best[:, None]
+        off = np.arange(field.rate_count)[None, :] - best[:, None]
         truth = true_log_loss(field).min(axis=1)[:, None] + 0.05 * off**2
         records = runs(field, truth, (0, shorter, smaller), seeds=(0, 1, 2), noise_sd=0.0005)
         assert tuned_rates(field, Evidence.read(field, records)) == {0: 2, high: 2, low: 1}

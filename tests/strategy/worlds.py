@@ -61,8 +61,8 @@ def true_log_loss(field: Field) -> np.ndarray:
     """
     n, d = np.exp(field.log_params - field.log_params.min()) / 3, np.exp(field.log_images - field.log_images.min()) / 4
     base = np.log(2.0 + 0.2 * n**-0.5 + 0.4 * d**-0.3)
-    best = field.octaves[field.asked_rates].max() - 0.25 * np.log2(d / d.min()) - 0.2 * np.log2(n / n.min())
-    return base[:, None] + 0.006 * (field.octaves[None, :] - best[:, None]) ** 2
+    best = field.octaves[:, field.asked_rates].max(axis=1) - 0.25 * np.log2(d / d.min()) - 0.2 * np.log2(n / n.min())
+    return base[:, None] + 0.006 * (field.octaves - best[:, None]) ** 2
 
 
 def record_of(
@@ -125,7 +125,7 @@ def train(
     for trial in trials:
         place = field.find(trial)
         assert place is not None
-        if field.octaves[place[1]] > stable_octave:
+        if field.octaves[place] > stable_octave:
             found.append(record_of(trial, field, None, status=Status.DIVERGED))
             continue
         noise = np.random.default_rng([seed, int(trial.id[:12], 16)]).normal(0.0, noise_sd)

@@ -88,8 +88,8 @@ def test_the_largest_cell_is_the_largest_model_s_longest() -> None:
     largest = field.log_params == field.log_params.max()
     longest = int(np.flatnonzero(largest)[field.epochs[largest].argmax()])
     flat[longest] = 0.5
-    best = np.full(len(field.cells), field.octaves[2])
+    best = np.full(len(field.cells), field.octaves[0, 2])
     world = World(field=field, seed=0, log_loss=flat, best_octave=best, kappa=0.01)
     assert largest_cell(world) == pytest.approx(0.5)
-    moved = dataclasses.replace(world, best_octave=np.where(np.arange(len(best)) == 0, field.octaves[3], best))
+    moved = dataclasses.replace(world, best_octave=np.where(np.arange(len(best)) == 0, field.octaves[0, 3], best))
     assert largest_cell(moved) == pytest.approx(0.51)

@@ -61,7 +61,7 @@ def test_losses_are_those_of_the_law(study: Study) -> None:
     logs = np.log([one[0] for one in found if one is not None])
     assert logs.mean() == pytest.approx(world.truth[5, 2], abs=4 * world.noise_sd / math.sqrt(200))
     assert logs.std() == pytest.approx(world.noise_sd, rel=0.2)
-    low = dataclasses.replace(world, best_octave=np.full(len(field.cells), field.octaves[2] - STABLE_OCTAVES - 0.1))
+    low = dataclasses.replace(world, best_octave=np.full(len(field.cells), field.octaves[0, 2] - STABLE_OCTAVES - 0.1))
     assert low.losses(field.trial(0, 2, 0)) is None and low.losses(field.trial(0, 1, 0)) is not None
 
 

@@ -1,0 +1,57 @@
+"""What families of a study have of their own: `study.families.vit.peak_lrs` and `study.families.vit.recipe.*`."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.settings import schema
+from sweeps.canonical import from_jsonable
+from sweeps.errors import StudyError
+from sweeps.study import FamilySettings, Model
+from sweeps.trial import RecipeSpec
+
+_PATH = "study.families"
+
+
+def settable(word: str) -> str:
+    """Returns a word of a command line; one for a family may then name a key that the study's file leaves out."""
+    return f"++{word}" if word.startswith(f"{_PATH}.") else word
+
+
+def families_of(
+    study: Any, models: Sequence[Model], *, peak_lr: float | None, names_models: bool
+) -> tuple[FamilySettings, ...]:
+    """Returns what families have of their own: the study's recipe with the keys that they change, rates where named.
+
+    Args:
+        study: the config below `study`.
+        models: those that are run.
+        peak_lr: the one rate that all of them are run with; absent: the lists.
+        names_models: whether a command line names models, so that families without any are passed over.
+
+    Raises:
+        StudyError: a family has no model.
+    """
+    used = {model.family for model in models}
+    named = {str(family): own for family, own in study.families.items() if own is not None}
+    without = sorted(named.keys() - used)
+    if without and not names_models:
+        has = ", ".join(dict.fromkeys(model.family for model in models))
+        raise StudyError(
+            f"{_PATH}.{without[0]} is given, but the study has no model of that family; its models are of {has} "
+            f"(add some to study.models, or leave the family out: {_PATH}.{without[0]}=null)"
+        )
+    return tuple(_settings(study, family, own, peak_lr) for family, own in named.items() if family in used)
+
+
+def _settings(study: Any, family: str, own: Any, peak_lr: float | None) -> FamilySettings:
+    shared = {"recipe": study.recipe, "peak_lrs": study.peak_lrs}
+    path = f"{_PATH}.{family}"  # below it, so that errors name it
+    if not OmegaConf.is_dict(own) or not OmegaConf.is_dict(own.get("recipe", shared["recipe"])):
+        raise StudyError(f"{path} holds peak_lrs, a list, and recipe, keys of the study's (try: {path}.peak_lrs=[...])")
+    typed = OmegaConf.merge({"study": {"families": {family: OmegaConf.structured(schema.FamilyConfig)}}})
+    merged = OmegaConf.merge(typed, *({"study": {"families": {family: one}}} for one in (shared, own)))
+    plain: Any = OmegaConf.to_container(OmegaConf.select(cast(DictConfig, merged), path), resolve=True)
+    rates = plain["peak_lrs"] if peak_lr is None else [peak_lr]
+    return FamilySettings(family=family, recipe=from_jsonable(RecipeSpec, plain["recipe"]), peak_lrs=tuple(rates))
