@@ -84,6 +84,11 @@ class Study:
         """The cohorts of all models, in their order: several where families have recipes of their own."""
         return tuple(dict.fromkeys(self.cohort(model) for model in self.models))
 
+    @property
+    def compares_families(self) -> bool:
+        """Whether it asks how families differ, each having its own: then no one law holds for all of its models."""
+        return bool(self.families) and len({model.family for model in self.models}) > 1
+
     @functools.cached_property
     def _settings(self) -> dict[str, FamilySettings]:
         return {settings.family: settings for settings in self.families}

@@ -33,7 +33,7 @@ SAID_HERE = {
     "currency": "of price_per_core_hour",
     "throughputs": "calibrations, as `hardware.throughputs` below",
     "compiled": "compiled steps, as `hardware.compiled` below",
-    "family": "a key of the families of models: nfnet, vit, separable, hybrid",
+    "family": "a key of the families of models: " + ", ".join(FAMILIES),
     "image_px": "side of an image [pixels]",
     "images_per_s_per_core": "training images that a core takes per second",
     "stage_strides": "of the first block of each stage",

@@ -75,7 +75,7 @@ def run_sweep(request: Request, paths: ProjectPaths, *, trainer: str = TRAINER) 
             settlement = _settle_all(sweep, answer)
         answer["runs"] = asdict(settlement) | {"total": _total(sweep, settlement, plan)}
         code = _fit(sweep, answer)
-        if code == 0 and len(request.study.cohorts) == 1:  # a comparison makes no report of picks
+        if code == 0 and not request.study.compares_families:  # a comparison makes no report of picks
             _publish(sweep, answer)
         _say_more(sweep, answer)
     except SweepStopped as error:
@@ -179,7 +179,7 @@ def _publish(sweep: _Sweep, answer: dict[str, Any]) -> None:
 
     study = sweep.request.study
     try:
-        cohort, tracking_uri = study.cohorts[0], sweep.request.tracking_uri
+        cohort, tracking_uri = study.cohort(study.models[0]), sweep.request.tracking_uri
         found = publish_report(sweep.paths, study.name, cohort=cohort, tracking_uri=tracking_uri)
     except (StudyError, StoreUnavailableError) as error:
         answer["published"] = {"models": [], "lines": [str(error)]}
@@ -193,16 +193,15 @@ def _publish(sweep: _Sweep, answer: dict[str, Any]) -> None:
 def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list[str]]:
     """Returns what reads the runs of a request: their law of loss, or of error where checkpoints were fine-tuned.
 
-    Families with recipes of their own are cohorts of their own, with a law each: they are compared.
+    Families that have recipes and learning rates of their own have a law each: they are compared.
     """
     study = request.study
     budgets = ["--budgets", f"{request.budget.core_hours:.6f}".rstrip("0").rstrip(".")]
-    cohort, *others = study.cohorts
-    if others:
+    if study.compares_families:
         from analysis.compare_families import main as compare_families
 
         return compare_families, ["--study", study.name, *budgets]
-    words = ["--study", study.name, "--cohort", cohort]
+    words = ["--study", study.name, "--cohort", study.cohort(study.models[0])]
     if any(pick.trunk_id for pick in study.picks):
         from analysis.fit_transfer import main as fit_transfer
 

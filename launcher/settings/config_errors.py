@@ -72,7 +72,7 @@ def unknown_key(path: str, *, cluster: str | None = None, family: str | None = N
     parent, _, key = path.rpartition(".")
     beside = [name for name in keys if name.rpartition(".")[0] == parent]
     here = f"allowed here: {', '.join(beside)}" if beside else f"{parent} holds no keys"
-    elsewhere = [name for name in keys if name.endswith(f".{key}")]
+    elsewhere = [name for name in keys if name.endswith(f".{key}") and not name.startswith("study.families.")]
     near = _question(elsewhere) or did_you_mean(path, beside)
     return StudyError(f"key {path} is unknown; {here}{near}")
 

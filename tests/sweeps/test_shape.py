@@ -54,13 +54,13 @@ def test_keys_of_no_family_are_refused(change: dict[str, object]) -> None:
     """A key too many, one too few or a mixture is an error that lists what every family has."""
     fields = to_jsonable(read(CONF / "vit" / "vit_b16.yaml").shape) | change
     fields = {name: value for name, value in fields.items() if value is not None}
-    with pytest.raises(ValueError, match=r"those of none of these: NFNetShape has .*; ViTShape has patch_px, width"):
+    with pytest.raises(ValueError, match=r"those of none of these: HybridShape has .*; ViTShape has patch_px, width"):
         revive(Shape, fields)
 
 
 def test_something_else_is_no_shape() -> None:
     """A number where a shape belongs is refused like a shape of no family."""
-    with pytest.raises(ValueError, match="none of these: NFNetShape has"):
+    with pytest.raises(ValueError, match="none of these: HybridShape has"):
         revive(Shape, 3)
 
 

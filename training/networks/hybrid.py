@@ -21,8 +21,10 @@ from training.networks.layers import (
 from training.networks.vit import encode, encoder_layout
 
 
-def init(key: jax.Array, shape: HybridShape, *, image_px: int, channels: int, classes: int) -> Params:
-    """Returns fresh float32 parameters for training images of this size."""
+def init(
+    key: jax.Array, shape: HybridShape, *, image_px: int, channels: int, classes: int, skip_init: float | None = None
+) -> Params:
+    """Returns fresh float32 parameters for training images of this size; no branch has a gain for skip_init."""
     widths = (channels, *shape.stem_widths)
     return draw(
         key,

@@ -30,8 +30,10 @@ _KEPT = jax.checkpoint_policies.save_only_these_names("convolution", "expanded",
 """What a loop keeps of a block for the backward pass: the rest is cheap to compute again, and dear to store."""
 
 
-def init(key: jax.Array, shape: NFNetShape, *, channels: int, classes: int, skip_init: float) -> Params:
-    """Returns fresh float32 parameters for images of `channels` channels and `classes` classes."""
+def init(
+    key: jax.Array, shape: NFNetShape, *, channels: int, classes: int, skip_init: float, image_px: int | None = None
+) -> Params:
+    """Returns fresh float32 parameters for images of `channels` channels and `classes` classes, of any size."""
     return draw(key, _layout(shape, channels=channels, classes=classes, skip_init=skip_init))
 
 

@@ -32,8 +32,13 @@ UNROLLED_DEPTH = 4
 """Up to so many blocks follow one another without a loop: small nets run faster, and compile as fast."""
 
 
-def init(key: jax.Array, shape: ViTShape, *, image_px: int, channels: int, classes: int) -> Params:
-    """Returns fresh float32 parameters for training images of this size; the classifier reads one token's width."""
+def init(
+    key: jax.Array, shape: ViTShape, *, image_px: int, channels: int, classes: int, skip_init: float | None = None
+) -> Params:
+    """Returns fresh float32 parameters for training images of this size; no branch has a gain for skip_init.
+
+    The classifier reads one token's width.
+    """
     return draw(
         key,
         {

@@ -20,6 +20,7 @@ from sweeps.shape import FAMILIES
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 STUDIES = sorted(path.stem for path in (CONFIG_DIR / "study").glob("*.yaml"))
+OF_ONE_LADDER = [study for study in STUDIES if study != "families"]
 MODELS = sorted(
     str(path.relative_to(CONFIG_DIR / "model").with_suffix("")) for path in (CONFIG_DIR / "model").rglob("*.yaml")
 )
@@ -107,9 +108,9 @@ def test_mistakes_are_explained(words: Sequence[str], message: str) -> None:
         compose(words)
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_every_study_composes(study: str) -> None:
-    """Each study of conf/ gives six sizes by six epoch counts by three rates, priced in its own hardware."""
+@pytest.mark.parametrize("study", OF_ONE_LADDER)
+def test_every_ladder_composes(study: str) -> None:
+    """Each study of one ladder gives six sizes by six epoch counts by three rates, priced in its own hardware."""
     request = compose([f"study={study}", "budget=10k"])
     assert request.study.name == study
     assert tuple(model.name for model in request.study.models) == LADDER
