@@ -5,11 +5,17 @@ such as `make sweep BUDGET=110k SEEDS=2` leaves.
 """
 
 import argparse
+import contextlib
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Generator
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from analysis.make_report import main as report
 from sweeps.errors import StudyError
@@ -17,6 +23,7 @@ from tracking.paths import folder_name, project_paths
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+START_S = 120.0
 SCROLL = "one => window.scrollTo(0, one.getBoundingClientRect().top + window.scrollY - 70)"
 LOSS = 'figure[data-chart="loss"]'
 
@@ -38,6 +45,8 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         take_report(browser, page, folder)
+        with mlflow_pages(words.study) as address:
+            take_mlflow(browser, address, folder)
         browser.close()
     return 0
 
@@ -61,6 +70,43 @@ def take_report(browser: Browser, path: Path, folder: Path) -> None:
     )
     dark.wait_for_timeout(100)
     dark.screenshot(path=folder / "dark.png", clip={"x": 0, "y": 0, "width": 1180, "height": 860})
+
+
+@contextlib.contextmanager
+def mlflow_pages(study: str) -> Generator[str]:
+    """Starts what `make ui` starts; yields where the study's view is, as it says."""
+    command = [sys.executable, "-m", "tracking.ui"]
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            name, _, address = line.strip().partition(": ")
+            if name == study:
+                yield address
+                return
+        raise StudyError(f"make ui says nothing of {study}")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def take_mlflow(browser: Browser, address: str, folder: Path) -> None:
+    """Takes the study's table of runs as `make ui` opens it."""
+    page = browser.new_page(viewport={"width": 1500, "height": 760})
+    until_s = time.monotonic() + START_S
+    while True:
+        try:
+            page.goto(address)
+            break
+        except Error:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.5)
+    page.wait_for_selector(".ag-center-cols-container .ag-row", timeout=1000 * START_S)
+    page.wait_for_timeout(3000)
+    page.screenshot(path=folder / "mlflow.png")
 
 
 def _open(browser: Browser, path: Path, *, dark: bool) -> Page:
