@@ -1,7 +1,8 @@
 """How long a trial will take by the clock: from timed runs of its model, a calibration, or its core-hours."""
 
 import dataclasses
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sweeps.cost import Cost
@@ -13,9 +14,13 @@ from sweeps.trial import Trial
 _SECONDS_PER_HOUR = 3600.0
 
 
+_LATEST = 5
+"""Runs of each model that say how fast it trains nowadays."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
-    """The slowest that models were seen to train at; cautious, since a time limit follows from it."""
+    """How fast models were seen to train."""
 
     s_per_step: dict[tuple[str, int], float]
     """By model and batch [s]."""
@@ -24,20 +29,38 @@ class Speeds:
 
     @classmethod
     def of(cls, records: Iterable[RunRecord]) -> "Speeds":
-        """Returns the speeds that settled runs were timed at."""
+        """Returns the slowest that settled runs were timed at: cautious, for a time limit follows from it."""
         steps: dict[tuple[str, int], float] = {}
         flops: list[float] = []
-        for record in records:
-            outcome, trial = record.outcome, record.trial
-            if outcome is None or not record.is_settled or outcome.wall_s <= 0.0:
-                continue
-            own_steps = outcome.steps - outcome.shared_steps
-            if own_steps <= 0:
-                continue
-            key = (trial.model, trial.batch_images)
-            steps[key] = max(steps.get(key, 0.0), outcome.wall_s / own_steps)
-            flops.append(outcome.wall_s / (record.cost.flops * own_steps / trial.steps))
+        for record, s_per_step in _timed(records):
+            key = (record.trial.model, record.trial.batch_images)
+            steps[key] = max(steps.get(key, 0.0), s_per_step)
+            flops.append(s_per_step * record.trial.steps / record.cost.flops)
         return cls(s_per_step=steps, s_per_flop=max(flops, default=None))
+
+    @classmethod
+    def typical_of(cls, records: Iterable[RunRecord]) -> "Speeds":
+        """Returns the median of the latest runs of each model: for what is told to people."""
+        steps: dict[tuple[str, int], list[float]] = {}
+        flops: list[float] = []
+        for record, s_per_step in sorted(_timed(records), key=lambda item: item[0].ended_unix_s or 0.0):
+            steps.setdefault((record.trial.model, record.trial.batch_images), []).append(s_per_step)
+            flops.append(s_per_step * record.trial.steps / record.cost.flops)
+        return cls(
+            s_per_step={key: statistics.median(found[-_LATEST:]) for key, found in steps.items()},
+            s_per_flop=statistics.median(flops) if flops else None,
+        )
+
+
+def _timed(records: Iterable[RunRecord]) -> Iterator[tuple[RunRecord, float]]:
+    """Yields settled runs and what a step of their own took [s]."""
+    for record in records:
+        outcome = record.outcome
+        if outcome is None or not record.is_settled or outcome.wall_s <= 0.0:
+            continue
+        own_steps = outcome.steps - outcome.shared_steps
+        if own_steps > 0:
+            yield record, outcome.wall_s / own_steps
 
 
 def with_wall_hours(

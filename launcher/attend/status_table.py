@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from launcher.attend.study_state import STATES, StudyState
-from launcher.show.progress import format_duration
+from launcher.show.durations import about
 from sweeps.budget import format_core_hours
 from sweeps.record import RunRecord
 
@@ -55,7 +55,7 @@ def state_lines(state: StudyState) -> Iterator[str]:
         f"{of_cap}{total}"
     )
     if state.driver is not None:
-        left = "" if note is None or note.eta_s is None else f", {format_duration(note.eta_s)} left"
+        left = "" if note is None or note.eta_s is None else f", {about(note.eta_s)} left"
         where = "" if note is None else f", cluster {note.cluster}"
         yield f"driven by {state.driver}{where}{left}"
         if note is not None and note.silence:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.contract.backend import TRAINER, Backend, Order, Task
 from launcher.drive.driver_note import DriverNote, NoteKeeper
-from launcher.drive.expected_time import calibration_of, expected_s
+from launcher.drive.expected_time import calibration_of, foreknowledge
 from launcher.drive.ingestion import Ingestion
 from launcher.drive.open_backend import open_backend
 from launcher.drive.reconcile import Settlement, Surroundings, run
@@ -69,11 +69,11 @@ def launch(
     packs = timed_packs(request, [*plan.packs(), *more], records, at_hand)
     pending = [task for pack in packs for task in pack]
     settled = sum(cell.settled_runs for cell in plan.cells)
-    expected, _ = expected_s(request, plan, records, at_hand) or (None, 0)
+    known, workers = foreknowledge(request, records, at_hand)
     price = plan.total.core_hours + sum(
         price_trial(t, request.study.hardware).core_hours for p in more for t in p.trials
     )
-    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=price, expected_s=expected)
+    tally = Tally(pending=pending, runs=settled + len(pending), core_hours=price, known=known, workers=workers)
     return _follow(request, paths, packs, tally, records, trainer=trainer, say=say)
 
 
@@ -87,7 +87,8 @@ def launch_rounds(
     say: Callable[[str], None] = lambda text: None,
 ) -> Settlement:
     """Returns what became of all trials of a strategy that asks for them round by round; likewise."""
-    tally = Tally(pending=(), runs=0, core_hours=0.0)
+    known, workers = foreknowledge(request, records, calibration_of(request, paths))
+    tally = Tally(pending=(), runs=0, core_hours=0.0, known=known, workers=workers, is_by_rounds=True)
     return _follow(request, paths, (), tally, records, next_packs=next_packs, trainer=trainer, say=say)
 
 
@@ -135,7 +136,9 @@ def _follow(
                 on_turn=keeper.turn,
                 more=more,
             )
-            return run(chained(packs), backend, around)
+            packs = chained(packs)
+            tally.retell(task for pack in packs for task in pack)
+            return run(packs, backend, around)
 
 
 def newest_change_s(folder: Path) -> float:

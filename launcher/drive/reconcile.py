@@ -313,5 +313,5 @@ class _Loop:
         del self._owed[trial_id]
         self._chains.settle(trial_id, has_finished=outcome is None or outcome.status is Status.FINISHED)
         self._held.pop(trial_id, None)
-        self._around.tally.settle(trial_id, outcome)
+        self._around.tally.settle(trial_id)
         self._around.on_settled(trial_id)

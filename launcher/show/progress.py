@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.contract.backend import Ended, Event, Lost, Paused, Started, TrunkGone
+from launcher.show.durations import about, format_duration
 from launcher.show.tally import Running, Tally
 from sweeps.budget import format_core_hours
 from sweeps.record import Outcome, Status
@@ -117,7 +118,8 @@ def open_view(tally: Tally, *, is_silent: bool, console: "Console | None" = None
 def headline(tally: Tally) -> str:
     """Returns the figures in one line, the most wanted first."""
     eta_s = tally.eta_s()
-    left = "" if eta_s is None or tally.done == tally.runs else f", {format_duration(eta_s)} left"
+    of_round = " of this round" if tally.is_by_rounds else ""
+    left = "" if eta_s is None or tally.done == tally.runs else f", {about(eta_s)} left{of_round}"
     spent, total = format_core_hours(tally.spent_core_hours), format_core_hours(tally.core_hours)
     return f"{tally.done}/{tally.runs} runs{left}, {spent} of {total} core-hours"
 
@@ -160,15 +162,3 @@ def last_line(trace: str) -> str:
     """Returns the line of a traceback that names the exception."""
     lines = [line for line in trace.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no traceback"
-
-
-def format_duration(seconds: float) -> str:
-    """Returns seconds as people say them: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

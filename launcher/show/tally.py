@@ -1,11 +1,15 @@
 """Where a sweep stands: runs done, what runs now, core-hours against the plan, and when it will be over."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
-from sweeps.record import Outcome, Progress
+from launcher.show.calm import Calm
+from launcher.show.paces import Foreknowledge
+from launcher.show.timing import Timing
+from sweeps.record import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,9 @@ class Tally:
         pending: Iterable[Task],
         runs: int,
         core_hours: float,
-        expected_s: float | None = None,
+        known: Foreknowledge | None = None,
+        workers: int | None = None,
+        is_by_rounds: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begins the count of a plan.
@@ -42,13 +48,18 @@ class Tally:
             pending: what is still to be run of it.
             runs: all runs of the plan, settled ones included.
             core_hours: the price of all of them.
-            expected_s: how long what is pending should take; None: unknown.
+            known: what is known of its time beforehand; None: nothing.
+            workers: runs that are trained at the same time; None: as many as are seen.
+            is_by_rounds: whether more is added when it is done, nobody knows how much.
+            clock: [s].
         """
         self._tasks = {task.trial.id: task for task in pending}
         self._owed = dict(self._tasks)
-        self._clock, self._expected_s = clock, expected_s
-        self._started_s: float | None = None
-        self._measured_core_hours = 0.0
+        self._timing = Timing(known or Foreknowledge(), workers=workers, clock=clock)
+        self._timing.meet(self._tasks.values())
+        self._calm = Calm(clock)
+        self._lock = threading.Lock()  # a display asks from a thread of its own
+        self.is_by_rounds = is_by_rounds
         self.runs, self.core_hours = runs, core_hours
         self.running: dict[str, Running] = {}
 
@@ -69,7 +80,15 @@ class Tally:
             self._tasks[task.trial.id] = self._owed[task.trial.id] = task
             self.runs += 1
             self.core_hours += task.cost.core_hours
-        self._expected_s = None
+            with self._lock:
+                self._timing.meet((task,))
+        self._calm.forget()
+
+    def retell(self, tasks: Iterable[Task]) -> None:
+        """Takes what is pending as it is handed in: which steps it takes over, and what it waits for."""
+        told = {task.trial.id: task for task in tasks}
+        self._tasks.update(told)
+        self._owed.update((trial_id, task) for trial_id, task in told.items() if trial_id in self._owed)
 
     def task(self, trial_id: str) -> Task:
         """Returns the task of a pending trial."""
@@ -79,7 +98,6 @@ class Tally:
         """Counts what an event says."""
         match event:
             case Started():
-                self._started_s = self._clock() if self._started_s is None else self._started_s
                 self.running[event.trial_id] = Running(
                     task=self._tasks[event.trial_id], worker=event.worker, is_compiling=event.is_compiling
                 )
@@ -93,28 +111,26 @@ class Tally:
                 )
             case Ended() | Lost() | Paused() | TrunkGone():
                 self.running.pop(event.trial_id, None)
+                if isinstance(event, TrunkGone):
+                    self.retell((replace(self._tasks[event.trial_id], shared_steps=0, after=None),))
             case _:
-                pass
+                return
+        with self._lock:
+            self._timing.take(event, self._tasks[event.trial_id])
 
-    def settle(self, trial_id: str, outcome: Outcome | None) -> None:
-        """Counts a trial as done; its outcome is missing where another process ran it."""
-        task = self._owed.pop(trial_id, None)
-        if task is not None and outcome is not None:
-            self._measured_core_hours += task.cost.core_hours
+    def settle(self, trial_id: str) -> None:
+        """Counts a trial as done."""
+        self._owed.pop(trial_id, None)
 
     def owe_again(self, trial_id: str) -> None:
         """Counts a trial that was given up as still to be run."""
         self._owed[trial_id] = self._tasks[trial_id]
+        self._calm.forget()
 
     def eta_s(self) -> float | None:
-        """Returns the seconds left: predicted core-hours left over those done per second; before that, as expected."""
-        if self._started_s is None:
-            return self._expected_s
-        done = self._measured_core_hours + self._running_core_hours()
-        elapsed_s = self._clock() - self._started_s
-        if done <= 0.0 or elapsed_s <= 0.0:
-            return self._expected_s
-        return self._remaining_core_hours() * elapsed_s / done
+        """Returns the seconds left, of a strategy by rounds those of the round; None where nothing is known yet."""
+        with self._lock:
+            return self._calm.shown_s(lambda: self._timing.left_s(dict(self._owed)))
 
     def _running_core_hours(self) -> float:
         return sum(running.task.cost.core_hours * running.fraction for running in list(self.running.values()))

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from launcher.drive.expected_time import calibration_of, expected_s, time_line
+from launcher.drive.expected_time import calibration_of, expected_s, foreknowledge, time_line
 from launcher.drive.launch import timed_packs
 from launcher.settings.calibrations import this_machine, write_calibration
 from launcher.settings.compose import compose
 from launcher.settings.request import Request
 from launcher.show.tally import Tally
+from launcher.show.timing import ONE_RUN_S
 from sweeps.hardware import Hardware, Throughput
 from tracking.paths import ProjectPaths
 
@@ -86,7 +87,17 @@ def test_nothing_pending_takes_no_time(tmp_path: Path) -> None:
     assert time_line(request, done, (), paths) is None
 
 
-def test_a_sweep_begins_with_the_expected_time() -> None:
-    """Until a part of the work is done, the time left is the one expected."""
-    assert Tally(pending=(), runs=1, core_hours=1.0, expected_s=12.0).eta_s() == 12.0
-    assert Tally(pending=(), runs=1, core_hours=1.0).eta_s() is None
+def test_a_sweep_begins_with_what_is_known(tmp_path: Path) -> None:
+    """Calibrated paces count from the first moment; a cluster whose devices nobody knows says nothing."""
+    request, paths = request_of("cluster.workers=1"), calibrated(tmp_path, "f0", "f1")
+    plan, at_hand = request.plan(), calibration_of(request, paths)
+    known, workers = foreknowledge(request, (), at_hand)
+    tasks = [task for pack in timed_packs(request, plan.packs(), (), at_hand) for task in pack]
+    tally = Tally(pending=tasks, runs=len(tasks), core_hours=1.0, known=known, workers=workers)
+    expected = expected_s(request, plan, (), at_hand)
+    compiling_s = 2 * (known.cold_compile_s or 0.0)
+    assert workers == 1 and expected is not None
+    assert tally.eta_s() == pytest.approx(expected[0] + compiling_s + ONE_RUN_S * len(tasks), rel=0.1)
+    elsewhere, workers = foreknowledge(request_of("cluster=slurm"), (), None)
+    assert workers is None
+    assert Tally(pending=tasks, runs=len(tasks), core_hours=1.0, known=elsewhere).eta_s() is None
