@@ -29,7 +29,7 @@ from tracking.journal import read_journals, start_attempt
 from tracking.paths import ProjectPaths
 from tracking.run_form import RunForm, run_form
 from tracking.run_table import read_records
-from tracking.ui import HOST, free_port, server_command
+from tracking.ui import HOST, SERVER_ENVIRONMENT, free_port, server_command
 
 STUDY, PLAIN_STUDY = "ingest_benchmark", "plain_mlflow"
 BAR_S = 60.0
@@ -80,7 +80,7 @@ def open_ui(paths: ProjectPaths) -> Generator[Reader]:
     """Starts what `make ui` starts and a reader of it; both end with the with statement."""
     port = free_port()
     reader, stop = Reader(url=f"http://{HOST}:{port}"), threading.Event()
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**os.environ, **SERVER_ENVIRONMENT}
     with (paths.root / "ui.log").open("wb") as log:
         server = subprocess.Popen(
             server_command(paths, port), env=environment, stdout=log, stderr=log, start_new_session=True

@@ -29,7 +29,7 @@ from sweeps.record import Outcome, Progress, RunRecord, Status
 from tracking import run_form
 from tracking.paths import ProjectPaths
 from tracking.store import ingest
-from tracking.ui import HOST, free_port, server_command, study_addresses
+from tracking.ui import HOST, SERVER_ENVIRONMENT, free_port, server_command, study_addresses
 
 STUDY = "ui_benchmark"
 BAR_S = 10.0
@@ -98,7 +98,7 @@ def open_server(paths: ProjectPaths) -> Generator[tuple[str, float]]:
     with (paths.root / "ui.log").open("wb") as log:
         server = subprocess.Popen(
             server_command(paths, port),
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**os.environ, **SERVER_ENVIRONMENT},
             stdout=log,
             stderr=log,
             start_new_session=True,

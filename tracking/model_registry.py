@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.canonical import canonical_json
 from sweeps.record import RunRecord, Status
 from sweeps.trial import cohort_of
-from tracking.paths import ProjectPaths
+from tracking.paths import ProjectPaths, folder_name
 from tracking.study_summary import PickSummary, StudySummary
 
 ARTIFACT_FOLDER = "weights"
@@ -34,7 +34,9 @@ class Chosen:
     weights: Path
 
 
-def choose(paths: ProjectPaths, records: Iterable[RunRecord], pick: PickSummary, *, cohort: str | None) -> Chosen | str:
+def choose(
+    paths: ProjectPaths, study: str, records: Iterable[RunRecord], pick: PickSummary, *, cohort: str | None
+) -> Chosen | str:
     """Returns the run whose weights are the pick's model, or why there is none.
 
     Of the runs of the pick's model and epochs it is the one with the least selection loss: the held-out loss is for
@@ -47,7 +49,7 @@ def choose(paths: ProjectPaths, records: Iterable[RunRecord], pick: PickSummary,
     if not runs:
         return (
             f"no model is registered for {pick.budget}: its pick, {what}, was not trained "
-            "(type: make sweep PICK=reports/STUDY/pick.yaml)"
+            f"(type: make sweep PICK=reports/{folder_name(study)}/pick.yaml)"
         )
     best = min(runs, key=lambda record: (_selection_loss(record), record.trial.id))
     weights = paths.weights_file(best.trial.id)

@@ -81,7 +81,7 @@ def publish(
     """
     uri = tracking_uri or None
     known = load_records(paths, study) if records is None else list(records)
-    choices = [choose(paths, known, pick, cohort=summary.cohort) for pick in summary.picks]
+    choices = [choose(paths, study, known, pick, cohort=summary.cohort) for pick in summary.picks]
     digest = _digest(study, summary, choices)
     with errors_told(paths, uri):
         if uri is not None:

@@ -12,6 +12,10 @@ from tracking.run_table import RECORD_TAG, list_studies, open_runs
 from tracking.study_view import VIEW_TAG, view_address
 
 HOST = "127.0.0.1"
+SERVER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else a dozen processes wait for jobs that nobody gives
+}
 FIRST_PORT, PORTS_TRIED = 5000, 100
 _OWN = ("127.0.0.1", "localhost", "::1")
 _VIEWS = """
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StudyError as error:
         print(f"make ui: {error}", file=sys.stderr)
         return 2
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.update(SERVER_ENVIRONMENT)
     print(f"MLflow opens at http://{HOST}:{port} in some seconds; Ctrl-C ends it", flush=True)
     for study, address in studies:
         print(f"  {study}: {address}", flush=True)
