@@ -4,16 +4,16 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from launcher.show.rule_table import rule_table
+from analysis.report.narrow_table import WIDEST, Column, print_fitted, print_line
+from launcher.show.rule_table import print_rules
 from sweeps.budget import format_core_hours
 from sweeps.plan import Cell, Plan
 from sweeps.pricing import Rule
 
-TABLE_WIDTH = 100
+TABLE_WIDTH = WIDEST
 MAX_ROWS = 100
 """Rows shown of the cells within the budget, and of those cut; format=json holds all."""
 
@@ -48,52 +48,51 @@ def _cell_as_json(cell: Cell) -> dict[str, Any]:
     }
 
 
-def make_console() -> Console:
-    """Returns a console on stdout at most 100 columns wide; in a pipe it is 100 wide and prints no colour codes."""
-    console = Console(highlight=False)
-    console.width = min(console.width, TABLE_WIDTH) if console.is_terminal else TABLE_WIDTH
-    return console
-
-
 def print_plan(plan: Plan, console: Console, *, time: str | None = None) -> None:
     """Prints the cells of the plan from cheap to dear, what is cut and why, the totals, the units, and the time."""
-    console.print(f"[bold]{plan.study.name}[/bold]: {plan.study.title}", soft_wrap=True)
-    console.print(_cell_table(plan))
-    if (by_rule := rule_table(plan.study)) is not None:
-        console.print(by_rule)
+    print_line(console, Text.assemble((plan.study.name, "bold"), f": {plan.study.title}"))
+    console.print()
+    _print_cells(plan, console)
+    print_rules(plan.study, console)
+    console.print()
     for line in summary_lines(plan):
-        console.print(line, soft_wrap=True, markup=False)
+        print_line(console, line)
     if time is not None:
-        console.print(time, soft_wrap=True, markup=False)
+        print_line(console, time)
 
 
-def _cell_table(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("cell", no_wrap=True)
-    for header in ("images", "FLOPs", "core-hours", "runs", "cumulative"):
-        table.add_column(header, justify="right", no_wrap=True)
-    price = plan.study.hardware.price_per_core_hour
-    if price is not None:
-        table.add_column(plan.study.hardware.currency, justify="right", no_wrap=True)
-    table.add_column("priced by / cut because")
+def _print_cells(plan: Plan, console: Console) -> None:
+    hardware = plan.study.hardware
+    price = hardware.price_per_core_hour
+    columns = [
+        Column(header="cell", is_words=True),
+        Column(header="images", wanted=1),
+        Column(header="FLOPs", wanted=2),
+        Column(header="core-hours"),
+        Column(header="runs", wanted=6),
+        Column(header="cumulative", wanted=3),
+        *([] if price is None else [Column(header=hardware.currency, wanted=5)]),
+        Column(header="priced by / cut because", is_words=True, wraps=True, wanted=4),
+    ]
+    rows: list[tuple[str, ...]] = []
     cumulative = 0.0
     for cell in itertools.islice(plan.cells, MAX_ROWS):
         spent = cell.cost.core_hours * cell.runs
         cumulative += spent
         money = [] if price is None else [_money(price * spent)]
-        table.add_row(*_cell_words(plan, cell), str(cell.runs), format_core_hours(cumulative), *money, _rule_word(cell))
-    _add_hidden_row(table, len(plan.cells))
-    table.add_section()
+        words = (*_cell_words(plan, cell), str(cell.runs), format_core_hours(cumulative))
+        rows.append((*words, *money, _rule_word(cell)))
+    rows += _hidden_row(len(columns), len(plan.cells))
+    dim_from = len(rows)
     for cut in itertools.islice(plan.cuts, MAX_ROWS):
         money = [] if price is None else ["-"]
-        table.add_row(*_cell_words(plan, cut.cell), "cut", "-", *money, cut.reason, style="dim")
-    _add_hidden_row(table, len(plan.cuts))
-    return table
+        rows.append((*_cell_words(plan, cut.cell), "cut", "-", *money, cut.reason))
+    rows += _hidden_row(len(columns), len(plan.cuts))
+    print_fitted(console, columns, rows, dim_from=dim_from)
 
 
-def _add_hidden_row(table: Table, rows: int) -> None:
-    if rows > MAX_ROWS:
-        table.add_row(f"... {rows - MAX_ROWS:,} more")
+def _hidden_row(columns: int, rows: int) -> list[tuple[str, ...]]:
+    return [(f"... {rows - MAX_ROWS:,} more", *[""] * (columns - 1))] if rows > MAX_ROWS else []
 
 
 def _cell_words(plan: Plan, cell: Cell) -> tuple[str, ...]:
@@ -130,6 +129,7 @@ def summary_lines(plan: Plan) -> Iterator[str]:
     if hardware.price_per_core_hour is not None:
         money = _money(hardware.price_per_core_hour * plan.trained_core_hours)
         yield f"price: {money} {hardware.currency} at {hardware.price_per_core_hour:g} a core-hour"
+    yield from _family_lines(plan)
     yield f"budget: {plan.budget} core-hours for the largest single run; {_count(len(plan.cuts), 'cell')} cut"
     if plan.spend_cap_core_hours is not None or plan.settled:
         cap = plan.spend_cap_core_hours
@@ -137,6 +137,15 @@ def summary_lines(plan: Plan) -> Iterator[str]:
         spent = format_core_hours(plan.spent_core_hours)
         yield f"spent so far: {spent} core-hours, {limit}; {_count(len(plan.settled), 'run')} done"
     yield from _unit_lines(plan)
+
+
+def _family_lines(plan: Plan) -> Iterator[str]:
+    """Yields how the models of each family are trained, where families have recipes and rates of their own."""
+    study = plan.study
+    first = {model.family: model for model in reversed(study.models)} if study.families else {}
+    for family, model in reversed(first.items()):
+        rates = ", ".join(f"{rate:g}" for rate in study.peak_lrs_of(model))
+        yield f"{family}: {study.recipe_of(model).optimiser}, learning rates {rates}"
 
 
 def _unit_lines(plan: Plan) -> Iterator[str]:

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategy.choice import choice_of
 from strategy.field import Field, widened
-from tests.strategy.worlds import field_of, study_of
+from sweeps.study import FamilySettings
+from sweeps.trial import RecipeSpec
+from tests.strategy.worlds import field_of, follow, inquiry_of, study_of, true_log_loss
 
 
 @given(
@@ -71,3 +74,54 @@ def test_families_in_order_of_appearance():
         "vit_f0": 0,
         "f0": 1,
     }
+
+
+def two_families(**changes):
+    """Returns a field of two families, the second by a recipe and at rates of its own."""
+    recipe = RecipeSpec(optimiser="adamw")
+    own = FamilySettings(family="vit", recipe=recipe, peak_lrs=(0.04, 0.01, 0.02))
+    return field_of(3_000.0, "scale/f0", "scale/f1", "scale/vit_f0", "scale/vit_f1", families=(own,), **changes)
+
+
+def test_each_family_has_its_own_rates():
+    """Positions are those of a cell's own widened rates; its trials have its family's recipe and are found again."""
+    field = two_families()
+    assert (field.rate_count, field.asked_rates.tolist()) == (5, [1, 2, 3])
+    rates = {"nfnet": (0.05, 0.1, 0.2, 0.4, 0.8), "vit": (0.005, 0.01, 0.02, 0.04, 0.08)}
+    assert field.middle_octaves == pytest.approx(np.log2([0.2, 0.02]))
+    for cell in range(len(field.cells)):
+        family = field.families[int(field.family[cell])]
+        assert field.peak_lrs(cell) == rates[family]
+        assert field.octaves[cell] == pytest.approx(np.log2(rates[family]))
+        for rate in range(field.rate_count):
+            trial = field.trial(cell, rate, 3)
+            assert (trial.peak_lr, trial.recipe.optimiser == "adamw") == (rates[family][rate], family == "vit")
+            assert field.find(trial) == (cell, rate)
+
+
+def test_a_rate_of_another_family_is_none_of_a_cells():
+    """The same number is looked for among the cell's own rates."""
+    field = two_families()
+    nfnet = int(np.flatnonzero(field.family == 0)[0])
+    assert field.find(dataclasses.replace(field.trial(nfnet, 1, 0), peak_lr=0.02)) is None
+
+
+def test_the_full_grid_counts_each_familys_rates():
+    """All cells x three rates x the seeds."""
+    field = two_families(seeds=(0, 1))
+    assert field.grid_core_hours == pytest.approx(field.core_hours.sum() * 3 * 2)
+
+
+@pytest.mark.parametrize("name", ["two_trial", "informed", "ladder"])
+def test_strategies_choose_within_each_family(name):
+    """Of two families with rates far apart each is run at its own, and the choice is the truly best cell to 2 %."""
+    field = two_families()
+    inquiry = inquiry_of(name, 3_000.0, study=field.study)
+    truth = true_log_loss(inquiry.field)
+    records, _ = follow(inquiry, truth, noise_sd=0.001)
+    tried = {(record.trial.family, record.trial.peak_lr) for record in records}
+    assert {family for family, _ in tried} == {"nfnet", "vit"}
+    assert all((peak_lr < 0.09) if family == "vit" else (peak_lr > 0.04) for family, peak_lr in tried)
+    choice = choice_of(inquiry.field, records)
+    assert choice is not None
+    assert truth[choice.cell, choice.rate] - truth.min() < 0.02
