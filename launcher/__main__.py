@@ -116,9 +116,10 @@ def _job(config: DictConfig) -> Job:
 
 def show_plan(request: Request) -> int:
     """Prints the plan of a request, counting what is recorded already; returns the exit code."""
+    from analysis.report.narrow_table import printing_console
     from launcher.drive.conclusion import intention
     from launcher.drive.expected_time import time_line
-    from launcher.show.plan_table import make_console, plan_as_json, print_plan
+    from launcher.show.plan_table import plan_as_json, print_plan
     from tracking.ledger import load_records
 
     paths = project_paths()
@@ -127,7 +128,7 @@ def show_plan(request: Request) -> int:
     if request.json:
         _print_json(plan_as_json(plan))
     else:
-        print_plan(plan, make_console(), time=time_line(request, plan, records, paths))
+        print_plan(plan, printing_console(), time=time_line(request, plan, records, paths))
         # What an unfinished run has used is in its curve; only a strategy by rounds asks for it.
         told = load_records(paths, request.study.name, curves=True) if request.strategy.is_by_rounds else records
         for line in intention(request, told):
@@ -179,13 +180,13 @@ def attend(action: str, study: str, *, as_json: bool) -> int:
 
 def show_models(models: tuple[Model, ...], data: DataSpec, *, as_json: bool) -> int:
     """Prints every architecture at full size; returns the exit code."""
+    from analysis.report.narrow_table import printing_console
     from launcher.show.model_table import models_as_json, print_models
-    from launcher.show.plan_table import make_console
 
     if as_json:
         _print_json(models_as_json(models, data))
     else:
-        print_models(models, data, make_console())
+        print_models(models, data, printing_console())
     return 0
 
 

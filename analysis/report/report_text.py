@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from analysis.estimators.rate_law import RateLaw
-from analysis.report.trust_text import allocation_table, trust_tables
+from analysis.report.narrow_table import WIDEST, Sheet, printing_console
+from analysis.report.trust_text import add_heading, allocation_table, trust_tables
 from analysis.result import Pick, ScalingFit
 from analysis.tables.costs import cost_ratios
 from analysis.tables.judged import calibration
 from sweeps.budget import format_core_hours
 
-WIDTH = 100
+WIDTH = WIDEST
 _FRONTIER_ROWS = 24
 _TAINTED = " ?"
 """After a loss that only tainted runs say, beside others that untainted ones do."""
@@ -39,9 +39,10 @@ _METHODS = {
 
 def print_report(result: ScalingFit, written: Sequence[Path] = (), *, console: Console | None = None) -> None:
     """Prints law, picks, hand-overs, frontier, what was set aside and every warning."""
-    console = console or Console(width=WIDTH, highlight=False)
-    console.print(Text(f"{result.points.source}: {result.fit.law.formula}  [C in {result.compute_unit}]", style="bold"))
-    console.print(law_table(result))
+    console = console or printing_console()
+    head = f"{result.points.source}: {result.fit.law.formula}  [C in {result.compute_unit}]"
+    console.print(Text(head, style="bold"))
+    law_table(result).print_on(console)
     for line in basis_lines(result):
         console.print(Text(line, style="dim"))
     tables = (
@@ -51,17 +52,17 @@ def print_report(result: ScalingFit, written: Sequence[Path] = (), *, console: C
     for table in tables:
         if table is not None:
             console.print()
-            console.print(table)
+            table.print_on(console)
     console.print()
     for line in closing_lines(result, written):
         console.print(line)
 
 
-def law_table(result: ScalingFit) -> Table:
+def law_table(result: ScalingFit) -> Sheet:
     """Returns the parameters of the law with their intervals."""
     table = _table(None)
     for heading in ("", "value", f"{result.fit.level:.0%} interval", "se"):
-        table.add_column(heading, justify="left" if not heading else "right")
+        add_heading(table, heading, words=("",))
     pinned = {prior.parameter for prior in result.fit.priors if prior.sd == 0}
     for name, estimate in result.fit.parameters.items():
         bounds = "-" if estimate.low is None or estimate.high is None else f"{estimate.low:.4g} to {estimate.high:.4g}"
@@ -116,7 +117,7 @@ def _scale(result: ScalingFit) -> str:
     return f"scale model, 1 core-hour = {result.flops_per_core_hour:.4g} FLOPs"
 
 
-def picks_table(result: ScalingFit) -> Table:
+def picks_table(result: ScalingFit) -> Sheet:
     """Returns the best configuration for each budget, or why there is none."""
     table = _table("what to train")
     names = result.points.has_models and result.fit.law.fits_frontier
@@ -134,7 +135,7 @@ def picks_table(result: ScalingFit) -> Table:
     if not names:
         headings = ("budget", "params", "interval", "data", "loss", f"{result.fit.level:.0%} interval", "beyond", "")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("model", "") else "right")
+        add_heading(table, heading, words=("model", ""))
     for pick in result.picks:
         table.add_row(*_pick_row(result, pick, names=names))
     return table
@@ -157,13 +158,13 @@ def _pick_row(result: ScalingFit, pick: Pick, *, names: bool) -> tuple[str, ...]
     )  # fmt: skip
 
 
-def targets_table(result: ScalingFit) -> Table | None:
+def targets_table(result: ScalingFit) -> Sheet | None:
     """Returns the compute that reaches each loss asked for, or None when none was."""
     if not result.targets:
         return None
     table = _table(f"compute to reach a loss  [{result.compute_unit}]")
     for heading in ("loss", "compute", f"{result.fit.level:.0%} interval", "beyond", ""):
-        table.add_column(heading, justify="left" if not heading else "right")
+        add_heading(table, heading, words=("",))
     for target in result.targets:
         low, high = ("no end" if x is None else _compute(result, x) for x in (target.low, target.high))
         compute = "-" if target.compute is None else _compute(result, target.compute)
@@ -173,13 +174,13 @@ def targets_table(result: ScalingFit) -> Table | None:
     return table
 
 
-def hand_over_table(result: ScalingFit) -> Table | None:
+def hand_over_table(result: ScalingFit) -> Sheet | None:
     """Returns where the best size changes, or None when it never does."""
     if not result.crossings:
         return None
     table = _table(f"where the best size changes  [{result.compute_unit}]")
     for heading in ("at", f"{result.fit.level:.0%} interval", "from", "to", "seen in", ""):
-        table.add_column(heading, justify="left" if heading in ("from", "to", "") else "right")
+        add_heading(table, heading, words=("from", "to", ""))
     for crossing in result.crossings:
         at = crossing.hand_over
         notes: list[str] = []
@@ -198,13 +199,13 @@ def hand_over_table(result: ScalingFit) -> Table | None:
     return table
 
 
-def frontier_table(result: ScalingFit) -> Table:
+def frontier_table(result: ScalingFit) -> Sheet:
     """Returns the cells that beat every cheaper one; a long list shows its dearest."""
     shown = result.frontier[-_FRONTIER_ROWS:]
     left_out = len(result.frontier) - len(shown)
     table = _table("cells that beat every cheaper cell" + (f" (dearest {len(shown)})" if left_out else ""))
     for heading in (result.compute_unit, "model", "epochs", "peak lr", "loss", "seed sd", "seeds", "FLOPs"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        add_heading(table, heading, words=("model",))
     for cell in shown:
         rate = _number(cell.best.peak_lr)
         if cell.edge in ("low", "high"):
@@ -222,7 +223,7 @@ def frontier_table(result: ScalingFit) -> Table:
     return table
 
 
-def cost_table(result: ScalingFit) -> Table | None:
+def cost_table(result: ScalingFit) -> Sheet | None:
     """Returns predicted against billed core-hours by model; None where no run kept a clock.
 
     In a scale model core-hours are FLOPs by another name, those billed are the machine's own: only the models' shares
@@ -234,7 +235,7 @@ def cost_table(result: ScalingFit) -> Table | None:
     units = f"predicted at {scale:.3g} FLOPs, billed in this machine's: ratio of shares" if scale else "as priced"
     table = _table(f"core-hours predicted and billed ({units})")
     for heading in ("model", "runs", "predicted", "billed", "ratio", *_PARTS_IN_WORDS.values()):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        add_heading(table, heading, words=("model",))
     for row, ratio in zip(costs, cost_ratios(costs, is_relative=scale is not None), strict=True):
         hours = (f"{row.predicted_core_hours:.4g}", f"{row.billed_core_hours:.3g}")
         shares = (f"{row.shares[part]:.1%}" for part in _PARTS_IN_WORDS)
@@ -260,8 +261,8 @@ def closing_lines(result: ScalingFit, written: Sequence[Path]) -> list[Text]:
     return lines
 
 
-def _table(title: str | None) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+def _table(title: str | None) -> Sheet:
+    return Sheet(title)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

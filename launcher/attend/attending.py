@@ -21,7 +21,14 @@ STOP_PATIENCE_S = 90.0
 def show_status(paths: ProjectPaths, study: str, *, as_json: bool) -> int:
     """Prints where a study stands; returns the exit code."""
     state = read_state(paths, study)
-    print(json.dumps(state_as_json(state)) if as_json else "\n".join(state_lines(state)), flush=True)
+    if as_json:
+        print(json.dumps(state_as_json(state)), flush=True)
+        return 0
+    from analysis.report.narrow_table import print_line, printing_console
+
+    console = printing_console()
+    for line in state_lines(state):
+        print_line(console, line)
     return 0
 
 
@@ -38,7 +45,7 @@ def watch(paths: ProjectPaths, study: str, *, as_json: bool) -> int:
             from rich.text import Text
 
             def drawn(state: StudyState) -> Text:
-                return Text("\n".join(state_lines(state)), no_wrap=True, overflow="ellipsis")
+                return Text("\n".join(state_lines(state)))
 
             with Live(console=console, auto_refresh=False) as live:
                 _until_still(paths, study, lambda state: live.update(drawn(state), refresh=True))

@@ -2,17 +2,24 @@
 
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
+from analysis.report.narrow_table import Column, print_fitted, print_line, printing_console
 from launcher.calibrate.session import Session
 from launcher.settings.calibrations import file_of
-from launcher.show.plan_table import make_console
 from sweeps.calibration import Calibration, Unmeasured
 from sweeps.canonical import to_jsonable
 from tracking.paths import ProjectPaths
 
-_HEADERS = ("batch/core", "images/s/core", "spread", "of mean", "compile s", "memory/core", "MFU", "HFU")
+_COLUMNS = (
+    Column(header="model", is_words=True),
+    Column(header="batch/core", wanted=4),
+    Column(header="images/s/core"),
+    Column(header="spread", wanted=5),
+    Column(header="of mean", wanted=2),
+    Column(header="compile s", wanted=3),
+    Column(header="memory/core", wanted=6),
+    Column(header="MFU", wanted=7),
+    Column(header="HFU", wanted=1),
+)
 
 
 def calibrations_as_json(session: Session) -> dict[str, Any]:
@@ -40,17 +47,11 @@ def said_of(found: Calibration | Unmeasured) -> str:
 
 def print_calibrations(session: Session, paths: ProjectPaths) -> None:
     """Prints a row for each model, what the figures are, and what to type next."""
-    console = make_console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("model", no_wrap=True)
-    for header in _HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    for one in session.measured:
-        table.add_row(*_words(one))
+    console = printing_console()
     if session.measured:
-        console.print(table)
+        print_fitted(console, _COLUMNS, [_words(one) for one in session.measured])
     for line in _lines(session, paths):
-        console.print(line, soft_wrap=True, markup=False)
+        print_line(console, line)
 
 
 def _words(one: Calibration) -> tuple[str, ...]:

@@ -127,9 +127,10 @@ def _say_more(sweep: _Sweep, answer: dict[str, Any]) -> None:
 def _show_plan(sweep: _Sweep, plan: Plan, records: list[RunRecord]) -> None:
     if sweep.request.json:
         return
-    from launcher.show.plan_table import make_console, print_plan
+    from analysis.report.narrow_table import printing_console
+    from launcher.show.plan_table import print_plan
 
-    print_plan(plan, make_console(), time=time_line(sweep.request, plan, records, sweep.paths))
+    print_plan(plan, printing_console(), time=time_line(sweep.request, plan, records, sweep.paths))
 
 
 def _account(settlement: Settlement) -> str:

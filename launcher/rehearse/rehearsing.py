@@ -67,33 +67,49 @@ def _means(own: Sequence[Rehearsed]) -> dict[str, Any]:
 
 
 def _print(request: Request, found: Sequence[Rehearsed], conditions: Conditions) -> None:
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
-    from launcher.show.plan_table import make_console
+    from analysis.report.narrow_table import Column, print_fitted, print_line, printing_console
 
-    console = make_console()
+    console = printing_console()
     study, strategy = request.study, request.strategy.name
-    console.print(f"[bold]{study.name}[/bold] rehearsed with strategy={strategy}: nothing was trained", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("budget", "core-hours", "of grid", "regret", "worst 10%", "largest", "loss off", "held", "days"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    head = f" rehearsed with strategy={strategy}: nothing was trained"
+    print_line(console, Text.assemble((study.name, "bold"), head))
+    console.print()
+    columns = [
+        Column(header=header, wanted=wanted)
+        for header, wanted in (
+            ("budget", 0),
+            ("core-hours", 4),
+            ("of grid", 6),
+            ("regret", 0),
+            ("worst 10%", 2),
+            ("largest", 3),
+            ("loss off", 5),
+            ("held", 7),
+            ("days", 1),
+        )
+    ]
+    rows: list[tuple[str, ...]] = []
     for own in _by_budget(found):
         mean = _means(own)
-        table.add_row(
-            format_core_hours(mean["budget_core_hours"]),
-            format_core_hours(mean["spent_core_hours"]),
-            f"{mean['spent_share']:.0%}",
-            f"{mean['regret']:.2%}",
-            f"{mean['regret_worst_decile']:.2%}",
-            f"{mean['regret_largest_cell']:.2%}",
-            f"{mean['predicted_loss_error']:.2%}",
-            f"{mean['interval_held']:.0%}",
-            f"{mean['wall_h'] / 24:.3g}",
+        rows.append(
+            (
+                format_core_hours(mean["budget_core_hours"]),
+                format_core_hours(mean["spent_core_hours"]),
+                f"{mean['spent_share']:.0%}",
+                f"{mean['regret']:.2%}",
+                f"{mean['regret_worst_decile']:.2%}",
+                f"{mean['regret_largest_cell']:.2%}",
+                f"{mean['predicted_loss_error']:.2%}",
+                f"{mean['interval_held']:.0%}",
+                f"{mean['wall_h'] / 24:.3g}",
+            )
         )
-    console.print(table)
+    print_fitted(console, columns, rows)
+    console.print()
     for line in _legend(found, conditions):
-        console.print(line, soft_wrap=True, markup=False, style="dim")
+        print_line(console, line, style="dim")
 
 
 def _legend(found: Sequence[Rehearsed], conditions: Conditions) -> Iterator[str]:

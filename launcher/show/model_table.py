@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from analysis.report.narrow_table import Column, print_fitted
 from sweeps.study import Model
 from sweeps.trial import DataSpec
 
@@ -31,16 +30,21 @@ def models_as_json(models: Sequence[Model], data: DataSpec) -> dict[str, Any]:
 
 def print_models(models: Sequence[Model], data: DataSpec, console: Console) -> None:
     """Prints one row for each model, in millions of parameters and 1e9 multiply-accumulates."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for header in ("model", "family"):
-        table.add_column(header, no_wrap=True)
-    for header in (f"params, {data.classes:,} classes", "params, 1,000 classes", f"GMAC at {data.image_px} px"):
-        table.add_column(header, justify="right")
-    for row in models_as_json(models, data)["models"]:
-        counts = (
+    columns = [
+        Column(header="model", is_words=True),
+        Column(header="family", is_words=True, wanted=2),
+        Column(header=f"params, {data.classes:,} classes", wanted=1),
+        Column(header="params, 1,000 classes"),
+        Column(header=f"GMAC at {data.image_px} px", wanted=3),
+    ]
+    rows = [
+        (
+            row["name"],
+            row["family"],
             f"{row['params'] / 1e6:.1f}M",
             f"{row['params_1k_classes'] / 1e6:.1f}M",
             f"{row['forward_macs'] / 1e9:.2f}",
         )
-        table.add_row(row["name"], row["family"], *counts)
-    console.print(table)
+        for row in models_as_json(models, data)["models"]
+    ]
+    print_fitted(console, columns, rows)

@@ -84,9 +84,9 @@ class LiveView:
         running = list(self._tally.running.values())
         # In a table, since a bar by itself ends no line.
         head = Table.grid(expand=True)
-        head.add_column(no_wrap=True, overflow="ellipsis")
+        head.add_column()
         head.add_row(ProgressBar(total=self._tally.core_hours, completed=self._tally.spent_core_hours))
-        head.add_row(Text(headline(self._tally), no_wrap=True, overflow="ellipsis"))
+        head.add_row(Text(headline(self._tally)))
         rows = Table.grid(padding=(0, 2))
         rows.add_column(no_wrap=True, overflow="ellipsis")
         rows.add_column(justify="right", no_wrap=True)

@@ -3,9 +3,9 @@
 import itertools
 from collections.abc import Iterator
 
-from rich import box
-from rich.table import Table
+from rich.console import Console
 
+from analysis.report.narrow_table import Column, print_fitted
 from sweeps.budget import format_core_hours
 from sweeps.hardware import CompiledStep
 from sweeps.pricing import Rule, find_compiled, gradients_a_step, rates_by_rule
@@ -16,24 +16,23 @@ COMPARED = (Rule.MEASURED, Rule.COMPILED, Rule.ASSUMED)
 """All that say core-hours of real devices."""
 
 
-def rule_table(study: Study) -> Table | None:
-    """Returns core-hours an epoch of each model by each rule; None where no model can be priced by two of them."""
+def print_rules(study: Study, console: Console) -> None:
+    """Prints core-hours an epoch of each model by each rule; nothing where no model can be priced by two of them."""
     models = list(itertools.islice(study.models, MAX_MODELS))
     prices = [_prices(study, model) for model in models]
     steps = [find_compiled(study.hardware, model.family, model.name, study.data) for model in models]
     shown = [rule for rule in COMPARED if any(rule in found for found in prices)]
     if not any(steps) and not any(len(found) > 1 for found in prices):
-        return None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("core-hours an epoch", no_wrap=True)
-    for rule in shown:
-        table.add_column(_header(study, rule), justify="right", no_wrap=True)
-    if any(steps):
-        table.add_column("memory a core", justify="right", no_wrap=True)
-    for model, found, step in zip(models, prices, steps, strict=True):
-        memory = [_memory(step)] if any(steps) else []
-        table.add_row(model.name, *_words(shown, found), *memory)
-    return table
+        return
+    columns = [Column(header="core-hours an epoch", is_words=True)]
+    columns += [Column(header=_header(study, rule), wanted=2 * (rule is not Rule.MEASURED)) for rule in shown]
+    columns += [Column(header="memory a core", wanted=1)] if any(steps) else []
+    rows = [
+        (model.name, *_words(shown, found), *([_memory(step)] if any(steps) else []))
+        for model, found, step in zip(models, prices, steps, strict=True)
+    ]
+    console.print()
+    print_fitted(console, columns, rows)
 
 
 def _prices(study: Study, model: Model) -> dict[Rule, float]:
