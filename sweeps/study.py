@@ -62,7 +62,8 @@ class Study:
     program: str | None = None
     """The user's own program that trains its trials, with its version; absent: this project's training."""
     families: tuple[FamilySettings, ...] = ()
-    """Families of models with a recipe and learning rates of their own, equally many each; others have the study's."""
+    """Families with a recipe and learning rates of their own (vit: {peak_lrs, recipe}), equally many rates in each;
+    others have the study's."""
 
     def recipe_of(self, model: Model) -> RecipeSpec:
         """Returns the recipe that a model is trained by: its family's, or the study's."""

@@ -12,7 +12,7 @@ from sweeps.grid import Grid
 from sweeps.plan import make_plan
 from sweeps.pricing import price_trial
 from sweeps.record import Outcome, RunRecord, Status
-from sweeps.study import Study
+from sweeps.study import FamilySettings, Study
 from sweeps.trial import RecipeSpec, Trial
 
 StudyMaker = Callable[..., Study]
@@ -125,3 +125,20 @@ def test_channels_must_agree(make_study: StudyMaker, make_record: RecordMaker) -
         finetuning_study(study, dataclasses.replace(spec, data=dataclasses.replace(spec.data, channels=1)), trunks)
     with pytest.raises(StudyError, match="no checkpoint to fine-tune"):
         finetuning_study(study, spec, ())
+
+
+def test_each_family_is_carried_on_by_its_own_recipe(make_study: StudyMaker, make_record: RecordMaker) -> None:
+    """Of several families the best runs of each recipe count; fine-tuned they all have the one of the spec."""
+    adamw = RecipeSpec(optimiser="adamw")
+    plain = make_study(epochs=(1.0,))
+    first, second = plain.models
+    renamed = dataclasses.replace(second, family="vit")
+    own = FamilySettings(family="vit", recipe=adamw, peak_lrs=(0.01, 0.02))
+    study = dataclasses.replace(plain, models=(first, renamed), families=(own,))
+    records = _records(study, make_record, lambda trial: trial.peak_lr)
+    strangers = _records(plain, make_record, lambda trial: 1e-6)  # of the second model by the wrong recipe
+    chosen = best_runs(study, ALL, [*records, *strangers[2:]])
+    assert [(run.trial.model, run.trial.peak_lr) for run in chosen] == [("w4", 0.1), ("w8", 0.01)]
+    grid = Grid(study=finetuning_study(study, _spec(study), chosen))
+    assert {grid.trial(index).recipe for index in range(len(grid))} == {RecipeSpec()}
+    assert len(grid) == 2 * 3
