@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from analysis.compare.best import BestLosses, free_best
+from analysis.compare.best import LEAST_FREE, BestLosses, best_of_compute
 from analysis.compare.family import Family, Member
 from analysis.compare.smooth import SmoothLosses
 from analysis.estimators.frontier import GRID_POINTS
@@ -63,7 +64,21 @@ def axis_called(name: str) -> Axis:
     return AXES[name]
 
 
-def best_losses(family: Family, smoothed: SmoothLosses, axis: Axis) -> BestLosses:
+def all_best_losses(families: Sequence[Family], smoothed: Sequence[SmoothLosses], axis: Axis) -> tuple[BestLosses, ...]:
+    """Returns the best losses of every family, where all of them are free to choose their size, if they meet there.
+
+    Raises:
+        FitRefused: as best_losses does.
+    """
+    pairs = list(zip(families, smoothed, strict=True))
+    found = tuple(best_losses(family, one, axis) for family, one in pairs)
+    spans = [span_of(two) for two in combinations(found, 2)]
+    if all(one.is_free for one in found) and all(span and span[1] - span[0] >= LEAST_FREE for span in spans):
+        return found
+    return tuple(best_losses(family, one, axis, only_free=False) for family, one in pairs) if axis.is_spent else found
+
+
+def best_losses(family: Family, smoothed: SmoothLosses, axis: Axis, *, only_free: bool = True) -> BestLosses:
     """Returns the best losses of a family along an axis.
 
     Raises:
@@ -84,7 +99,9 @@ def best_losses(family: Family, smoothed: SmoothLosses, axis: Axis) -> BestLosse
             f"a comparison needs {_LEAST_SPAN:g}",
             next="try: a larger BUDGET, or another --axis",
         )
-    return free_best(smoothed, np.log(amounts)) if axis.is_spent else _of_sizes(smoothed, np.log(amounts))
+    if not axis.is_spent:
+        return _of_sizes(smoothed, np.log(amounts))
+    return best_of_compute(smoothed, np.log(amounts), only_free=only_free)
 
 
 def _of_sizes(smoothed: SmoothLosses, log_amounts: Floats) -> BestLosses:

@@ -1,8 +1,10 @@
 """The least smoothed loss that an amount of compute buys, over all sizes between those that were run."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.compare.smooth import SmoothLosses
 from analysis.compare.surface import Places, Surface
@@ -11,8 +13,8 @@ from analysis.laws import Floats
 
 _SIZES, _LENGTHS = 96, 64
 """Sizes between the smallest and the largest, and lengths of a run between its shortest and its longest."""
-_LEAST_FREE = 0.4
-"""Part of the range, in log amount, in which the best size must be free; with less the whole range is taken."""
+LEAST_FREE = math.log(2.0)
+"""Range of log amount in which the best size must be free; with less the whole range is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,8 @@ class BestLosses:
     """
 
 
-def free_best(smoothed: SmoothLosses, log_amounts: Floats) -> BestLosses:
-    """Returns the best losses for log amounts that the cells cost, (cells,), where the best size is free.
+def best_of_compute(smoothed: SmoothLosses, log_amounts: Floats, *, only_free: bool) -> BestLosses:
+    """Returns the best losses for log amounts that the cells cost, (cells,), with `only_free` where the size is free.
 
     Sizes between those that were run are read off the surface, so nothing depends on where hand-overs happen to lie.
     Resamples keep the place of the best size: to first order the least loss moves as the surface moves there, and what
@@ -48,9 +50,9 @@ def free_best(smoothed: SmoothLosses, log_amounts: Floats) -> BestLosses:
     best = np.argmin(np.where(np.isnan(curves), np.inf, curves), axis=0)
     reached = ~np.isnan(curves)
     smallest, largest = np.argmax(reached, axis=0), len(curves) - 1 - np.argmax(reached[::-1], axis=0)
-    covered = reached.any(axis=0)
+    covered: npt.NDArray[np.bool_] = np.asarray(reached.any(axis=0), dtype=bool)
     free = np.flatnonzero(covered & (best > smallest) & (best < largest))
-    is_free = len(free) >= _LEAST_FREE * len(grid)
+    is_free = only_free and len(free) > 1 and float(grid[free[-1]] - grid[free[0]]) >= LEAST_FREE
     inside = slice(int(free[0]), int(free[-1]) + 1) if is_free else _covered(covered)
     chosen = np.arange(len(grid), dtype=np.intp)[inside]
     drawn = smoothed.at(size[best[chosen], 0], lengths[best[chosen], chosen])
@@ -66,7 +68,7 @@ def _priced(places: Places, log_amounts: Floats, size: Floats, images: Floats) -
     return surface.at(size.ravel(), images.ravel()).reshape(size.shape)
 
 
-def _covered(covered: np.ndarray) -> slice:
+def _covered(covered: npt.NDArray[np.bool_]) -> slice:
     """Returns the longest run of samples that some size reaches."""
     places = np.flatnonzero(covered)
     pieces = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)

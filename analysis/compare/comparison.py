@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.compare.axes import AXES, Axis, axis_called, best_losses
+from analysis.compare.axes import AXES, Axis, all_best_losses, axis_called
 from analysis.compare.best import BestLosses
 from analysis.compare.cautions import cautions
 from analysis.compare.duel import duel
@@ -72,7 +72,7 @@ def _silent(axis: Axis, refusal: Refusal) -> OnAxis:
 
 
 def _on_axis(families: Sequence[Family], smoothed: Sequence[SmoothLosses], axis: Axis, *, level: float) -> OnAxis:
-    bests = tuple(best_losses(family, one, axis) for family, one in zip(families, smoothed, strict=True))
+    bests = all_best_losses(families, smoothed, axis)
     laws = fit_families(families, bests, axis, level=level) if axis.is_spent else ()
     duels = _duels(families, bests, laws, axis, level=level)
     return OnAxis(axis=axis, bests=bests, laws=laws, duels=duels, verdict=sentence_of(duels), refused=None)

@@ -44,7 +44,7 @@ def duel(
             f"{math.exp(_LEAST_SPAN):g}",
             next="try: a larger BUDGET, so that both cover it, or another --axis",
         )
-    x: Floats = np.linspace(*span, POINTS)
+    x = np.linspace(*span, POINTS, dtype=np.float64)
     gap = _gap(a[1], b[1], laws, x)
     mean_gap, trend = _mean_and_trend(gap, np.broadcast_to(x, gap.shape))
     ratios = _log_multipliers(laws) if laws else None
@@ -121,7 +121,7 @@ def _log_multipliers(laws: tuple[FamilyLaw, FamilyLaw]) -> tuple[Floats, Floats]
     low, high = max(end[1] for end in ends), min(end[0] for end in ends)
     if high <= low:
         return None
-    losses: Floats = np.linspace(low, high, POINTS)
+    losses = np.linspace(low, high, POINTS, dtype=np.float64)
     one, other = (law.log_compute(losses) for law in laws)
     return other - one, (other + one) / 2
 

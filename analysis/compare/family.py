@@ -53,6 +53,8 @@ class Family:
     """Runs that diverged, and count as bounds of the stable learning rate."""
     devices: tuple[str, ...]
     code_versions: tuple[str, ...]
+    cohort: str
+    """Of the runs that are used: their data, schedule and recipe."""
     cohorts: int
     """Recipes and schedules under which it was run; those of one are used."""
     set_aside: int
@@ -130,6 +132,7 @@ def _family(name: str, records: Sequence[RunRecord], *, study: str | None, sourc
         diverged=sum(record.status is Status.DIVERGED for record in own),
         devices=tuple(sorted({record.device for record in own})),
         code_versions=points.code_versions,
+        cohort=own[0].trial.cohort,
         cohorts=len({record.trial.cohort for record in records}),
         set_aside=sum(item.count for item in points.set_aside if item.reason != "diverged"),
     )

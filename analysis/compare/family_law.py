@@ -67,10 +67,11 @@ def wants_floor(bests: Sequence[BestLosses]) -> bool:
     """Returns whether the losses of any family surely bend: then all are given a floor, so that the forms compare."""
     shares: list[float] = []
     for best in bests:
-        x = best.grid - best.grid.mean()
-        bend = x**2 - np.polyval(np.polyfit(x, x**2, 1), x)
-        drawn = best.draws @ bend if len(best.draws) else (best.log_loss @ bend)[None]
-        shares.append(float((drawn > 1e-9).mean()))
+        x = best.grid - float(np.mean(best.grid))
+        # What is left of x^2 beside a straight line: evenly spaced about 0, x^2 has no slope.
+        bend = x * x - float(np.mean(x * x))
+        drawn: Floats = (best.draws if len(best.draws) else best.log_loss[None]) @ bend
+        shares.append(float(np.mean(drawn > 1e-9)))
     return max(shares) >= _SURELY_BENDS
 
 

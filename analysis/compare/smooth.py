@@ -135,7 +135,7 @@ def _near(cell: Cell) -> list[RateTried]:
 
 
 def places_of(family: Family) -> Places:
-    """Returns where a family has cells; a model is of one size, whatever a cell's rounding to whole steps makes of it."""
+    """Returns where a family has cells: a model is of one size, whatever rounding to whole steps makes of a cell."""
     flops, images = np.log([[cell.flops or 1.0, cell.tokens or 1.0] for cell in family.cells]).T
     models = np.array([cell.model for cell in family.cells])
     size = flops - images

@@ -1,4 +1,4 @@
-"""A smooth surface over size and data: a polynomial whose degree leave-one-out predicts best, with resamples of it."""
+"""A smooth surface over size and data: a polynomial fitted to all cells at once, with resamples of it."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,9 +9,13 @@ import numpy as np
 from analysis.estimators.frontier import Ints
 from analysis.laws import Floats
 
-_DEGREES = (1, 2, 3)
-_SPARE_CELLS = 2
-"""Cells beyond the coefficients of a polynomial that may be fitted at all."""
+_DEGREES = (3, 2, 1)
+_CELLS_A_COEFFICIENT = 2.0
+"""Cells for each coefficient of the polynomial that a surface may have.
+
+The degree follows from the number of cells alone: two families whose degrees were chosen by their noise would differ in
+what no polynomial follows, and that would pass for a difference between them.
+"""
 _LEAST_LEFT = 0.05
 """A cell that pulls the surface so hard to itself that less than this is left of its residual counts as leaving it."""
 
@@ -50,7 +54,7 @@ class Surface:
     coefficients: Floats
     """First those of the fit, then those of every resample, shape (1 + R, monomials + columns beside them)."""
     noise: Floats
-    """Residuals, each as large as it would be had its own cell not drawn the surface to itself, shape (rows,)."""
+    """What each row misses when the other cells predict it, shape (rows,)."""
 
     @classmethod
     def of(
@@ -69,19 +73,13 @@ class Surface:
         """
         groups = [np.flatnonzero(cells == cell) for cell in range(int(cells.max()) + 1)]
         rest = np.zeros((len(values), 0)) if beside is None else beside
-        fits = [
-            _Fit.of(
-                np.hstack([places.monomials(places.size, places.images, degree), rest]), values, weights, groups
-            )
-            for degree in _DEGREES
-        ]  # fmt: skip
-        allowed = [k for k, fit in enumerate(fits) if len(groups) >= fit.rank - rest.shape[1] + _SPARE_CELLS] or [0]
-        chosen = min(allowed, key=lambda k: fits[k].left_out)
-        best = fits[chosen]
+        degree = next((k for k in _DEGREES if len(groups) >= _CELLS_A_COEFFICIENT * _count(k)), 1)
+        design = np.hstack([places.monomials(places.size, places.images, degree), rest])
+        best = _Fit.of(design, values, weights, groups)
         members = np.concatenate([values[None], best.smoothed + numbers[:, cells] * best.noise])
         return cls(
             places=places,
-            degree=_DEGREES[chosen],
+            degree=degree,
             coefficients=members @ best.solution.T,
             noise=best.noise,
         )
@@ -94,21 +92,22 @@ class Surface:
     @property
     def beside(self) -> Floats:
         """The coefficients of what stands beside the polynomial, (1 + R, columns)."""
-        count = (self.degree + 1) * (self.degree + 2) // 2
-        return self.coefficients[:, count:]
+        return self.coefficients[:, _count(self.degree) :]
+
+
+def _count(degree: int) -> int:
+    """Returns how many products of powers of two variables there are up to a degree."""
+    return (degree + 1) * (degree + 2) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """A polynomial of one degree."""
+    """A polynomial fitted to rows."""
 
     smoothed: Floats
     solution: Floats
     """What makes coefficients of values, shape (coefficients, rows)."""
     noise: Floats
-    left_out: float
-    """Weighted sum of squares of what each cell misses when the others predict it."""
-    rank: int
 
     @classmethod
     def of(cls, design: Floats, values: Floats, weights: Floats, groups: Sequence[Ints]) -> "_Fit":
@@ -120,12 +119,11 @@ class _Fit:
         solution = (right[kept].T / sizes[kept]) @ basis.T * roots
         smoothed = design @ (solution @ values)
         residual = (values - smoothed) * roots
-        noise, left_out = np.zeros(len(values)), 0.0
+        noise = np.zeros(len(values))
         for rows in groups:
-            # What is left of a cell's own residuals: the corrections CR2 and CR3 of R. M. Bell and D. F. McCaffrey
-            # (Survey Methodology 28, 2002).
+            # What the cell misses when the others predict it: the correction CR3 of R. M. Bell and D. F. McCaffrey
+            # (Survey Methodology 28, 2002). It is the one that covers where few cells carry the end of a range.
             parts, axes = np.linalg.eigh(np.eye(len(rows)) - basis[rows] @ basis[rows].T)
             parts, turned = np.maximum(parts, _LEAST_LEFT), axes.T @ residual[rows]
-            noise[rows] = axes @ (turned / np.sqrt(parts)) / roots[rows]
-            left_out += float(((turned / parts) ** 2).sum())
-        return cls(smoothed=smoothed, solution=solution, noise=noise, left_out=left_out, rank=int(kept.sum()))
+            noise[rows] = axes @ (turned / parts) / roots[rows]
+        return cls(smoothed=smoothed, solution=solution, noise=noise)

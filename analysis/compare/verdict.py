@@ -33,16 +33,16 @@ def factor_text(one: Estimate) -> str:
     return f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})"
 
 
-def gap_text(one: Estimate) -> str:
+def gap_text(one: Estimate, *, is_signed: bool = True) -> str:
     """Returns a gap with its interval, in per cent of the loss: +2.1 % (+1.5 to +2.7)."""
-    middle = _percent(one.value)
+
+    def said(log_ratio: float) -> str:
+        number = f"{100 * math.expm1(log_ratio):+.2g}"
+        return number if is_signed else number.removeprefix("+")
+
     if one.low is None or one.high is None:
-        return f"{middle} %"
-    return f"{middle} % ({_percent(one.low)} to {_percent(one.high)})"
-
-
-def _percent(log_ratio: float) -> str:
-    return f"{100 * math.expm1(log_ratio):+.2g}"
+        return f"{said(one.value)} %"
+    return f"{said(one.value)} % ({said(one.low)} to {said(one.high)})"
 
 
 def duel_sentence(duel: Duel) -> str:
@@ -65,7 +65,7 @@ def duel_sentence(duel: Duel) -> str:
 def _evidence(duel: Duel) -> str:
     if duel.mean_multiplier is not None:
         return f"multiplier {factor_text(duel.mean_multiplier)}"
-    return f"{duel.b}'s loss {gap_text(duel.mean_gap)} against {duel.a}'s"
+    return f"loss of {duel.b} {gap_text(duel.mean_gap)} against {duel.a}'s"
 
 
 def _ahead(duel: Duel) -> str:
@@ -75,7 +75,7 @@ def _ahead(duel: Duel) -> str:
         factor = _inverse(duel.mean_multiplier) if is_swapped else duel.mean_multiplier
         return f"{behind} needs {factor_text(factor)} times the compute of {ahead} {span_text(duel)}"
     gap = _negative(duel.mean_gap) if is_swapped else duel.mean_gap
-    sentence = f"{behind}'s loss is {gap_text(gap)} above {ahead}'s at equal {duel.axis.unit} {span_text(duel)}"
+    sentence = f"{behind}'s loss is {gap_text(gap, is_signed=False)} above {ahead}'s {span_text(duel)}"
     if duel.axis.is_spent:
         sentence += ", and they reach no loss in common"
     return sentence
