@@ -35,8 +35,8 @@ from tracking.paths import project_paths
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "config"
 DEFAULT_REHEARSALS = 10
-SCALE_FAMILY = "scale"
-"""The folder of conf/model that holds scale models instead of architectures at full size."""
+SMALL_MODELS = ("scale", "edge")
+"""The folders of conf/model that hold scale models and models of small devices, not architectures at full size."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "action": ("plan", "sweep", "rehearse", "finetune", "calibrate", "models", "status", "watch", "stop", "retry"),
@@ -254,13 +254,13 @@ def _program(config: DictConfig) -> str | None:
 
 
 def full_size_models(data: DataSpec) -> tuple[Model, ...]:
-    """Returns every architecture below conf/model that is not a scale model, smallest first; Hydra must be active.
+    """Returns every architecture at full size below conf/model, smallest first; Hydra must be active.
 
     Args:
         data: the size of its images is where a model may have a table of positions.
     """
     loader = _loader()
-    families = [family for family in loader.list_groups("model") if family != SCALE_FAMILY]
+    families = [family for family in loader.list_groups("model") if family not in SMALL_MODELS]
     names = [f"{family}/{name}" for family in families for name in loader.get_group_options(f"model/{family}")]
     models = (_load_model(name) for name in names)
     return tuple(sorted(models, key=lambda model: model.shape.params(image_px=data.image_px)))

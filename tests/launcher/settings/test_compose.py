@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from launcher.settings import schema
-from launcher.settings.compose import CONFIG_DIR, compose
+from launcher.settings.compose import CONFIG_DIR, SMALL_MODELS, compose
 from launcher.settings.request import CLUSTERS, LocalCluster, TrainerSpec
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware
@@ -20,7 +20,7 @@ from sweeps.shape import FAMILIES
 from sweeps.trial import DataSpec, RecipeSpec, ScheduleSpec
 
 STUDIES = sorted(path.stem for path in (CONFIG_DIR / "study").glob("*.yaml"))
-OF_ONE_LADDER = [study for study in STUDIES if study != "families"]
+OF_ONE_LADDER = [study for study in STUDIES if study not in ("families", "edge", "edge_few", "edge_parts")]
 MODELS = sorted(
     str(path.relative_to(CONFIG_DIR / "model").with_suffix("")) for path in (CONFIG_DIR / "model").rglob("*.yaml")
 )
@@ -125,10 +125,10 @@ def test_every_ladder_composes(study: str) -> None:
 def test_every_model_composes(model: str) -> None:
     """Each model file names itself and its family, and stands in for the ladder."""
     folder, name = model.split("/")
-    study = compose([f"model={model}", "budget=1000000k", *([] if folder == "scale" else ["study=jft"])]).study
+    study = compose([f"model={model}", "budget=1000000k", *([] if folder in SMALL_MODELS else ["study=jft"])]).study
     assert [item.name for item in study.models] == [name]
     family = study.models[0].family
-    assert folder in (family, "scale")
+    assert folder in (family, *SMALL_MODELS)
     assert type(study.models[0].shape) is FAMILIES[family]
 
 
@@ -233,7 +233,7 @@ def test_models_as_one_json_object(tmp_path: Path) -> None:
     """`models` names every architecture at full size with the counts of the published table."""
     done = launcher("action=models", "format=json", folder=tmp_path)
     models = {model["name"]: model for model in json.loads(done.stdout)["models"]}
-    assert set(models) == {name.split("/")[1] for name in MODELS if not name.startswith("scale/")}
+    assert set(models) == {name.split("/")[1] for name in MODELS if name.split("/")[0] not in SMALL_MODELS}
     assert {model["family"] for model in models.values()} == set(FAMILIES)
     assert next(iter(models)) == min(models, key=lambda name: models[name]["params_1k_classes"])
     assert models["vit_b16"]["params_1k_classes"] == 86_567_656

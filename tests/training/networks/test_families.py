@@ -84,7 +84,7 @@ def test_there_is_a_small_net_of_every_family() -> None:
 def test_every_shape_in_conf_counts_the_parameters_of_the_real_model(file: Path, classes: int, channels: int) -> None:
     """The closed form that plans are priced with equals the model that is trained, exactly."""
     model = from_jsonable(Model, yaml.safe_load(file.read_text()))
-    image_px = 16 if file.parent.name == "scale" else 224
+    image_px = 16 if file.parent.name in ("scale", "edge") else 224
     tree = laid_out(model.shape, image_px=image_px, classes=classes, channels=channels)
     counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
     assert model.shape.params(image_px=image_px, classes=classes, channels=channels) == counted
@@ -94,7 +94,7 @@ def test_every_shape_in_conf_counts_the_parameters_of_the_real_model(file: Path,
 def test_every_shape_in_conf_counts_the_macs_of_the_real_model(file: Path) -> None:
     """The closed form equals the matrix products and convolutions of the traced program, exactly."""
     model = from_jsonable(Model, yaml.safe_load(file.read_text()))
-    image_px = 16 if file.parent.name == "scale" else 224
+    image_px = 16 if file.parent.name in ("scale", "edge") else 224
     params = laid_out(model.shape, image_px=image_px, classes=64)
     images = jax.ShapeDtypeStruct((1, image_px, image_px, 3), jnp.float32)
     traced = jax.make_jaxpr(lambda p, x: families.apply(p, x, model.shape, forward=Forward(path="xla")))(params, images)
