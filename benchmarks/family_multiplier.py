@@ -58,7 +58,7 @@ class Truth:
     def of(cls, rng: np.random.Generator) -> "Truth":
         """Returns a surface of about 2.5 nats in the middle, whose best split lies near the middle of the grid."""
         alpha, beta, floor = rng.uniform(0.25, 0.5), rng.uniform(0.25, 0.5), rng.uniform(0.2, 0.75)
-        part = beta * math.exp(rng.normal(0, 0.3))
+        part = beta * math.exp(rng.normal(0, 0.2))
         part = part / (part + alpha)
         return cls(E=2.5 * floor, A=2.5 * (1 - floor) * part, B=2.5 * (1 - floor) * (1 - part), alpha=alpha, beta=beta)
 
@@ -75,6 +75,8 @@ class Found:
     seeds: int
     covers: bool
     is_draw: bool
+    is_free: bool
+    """Whether both families' best sizes lay between those that were run; otherwise the report says that they do not."""
     width: float
     """Of the interval: log of high over low."""
     error: float
@@ -167,15 +169,19 @@ def one_study(number: int, *, multiplier: float, resamples: int, quirk: float = 
     noise, seeds = math.exp(rng.uniform(*np.log(NOISE))), 1 + number % 2
     runs = study(rng, multiplier=multiplier, noise=noise, seeds=seeds, quirk=quirk)
     families = families_of(runs, study="synthetic", source="synthetic")
-    found = compare(families, others=False, resamples=resamples, level=LEVEL).main.duels[0]
+    main = compare(families, others=False, resamples=resamples, level=LEVEL).main
+    found, is_free = main.duels[0], all(best.is_free for best in main.bests)
     mean = found.mean_multiplier
     if mean is None or mean.low is None or mean.high is None:
-        return Found(noise=noise, seeds=seeds, covers=False, is_draw=False, width=math.inf, error=math.inf)
+        return Found(
+            noise=noise, seeds=seeds, covers=False, is_draw=False, is_free=is_free, width=math.inf, error=math.inf
+        )
     return Found(
         noise=noise,
         seeds=seeds,
         covers=mean.low <= multiplier <= mean.high,
         is_draw=found.winner is None and not (found.meeting and found.meeting.is_sure),
+        is_free=is_free,
         width=math.log(mean.high / mean.low),
         error=math.log(mean.value / multiplier),
     )
@@ -191,9 +197,10 @@ def figures_of(label: str, found: Sequence[Found], *, is_draw: bool) -> list[Fig
         ("one_seed", [one for one in found if one.seeds == 1]),
         ("two_seeds", [one for one in found if one.seeds == 2]),
         ("little_noise", [one for one in found if one.noise < middle]),
+        ("best_size_at_edge", [one for one in found if not one.is_free]),
         ("much_noise", [one for one in found if one.noise >= middle]),
     ):
-        share = float(np.mean([one.covers for one in some]))
+        share = float(np.mean([one.covers for one in some])) if some else None
         figures.append(Figure(name=f"{label}/covers/{name}", value=share, bar=None, unit=f"of {len(some)} studies"))
     if is_draw:
         share = float(np.mean([one.is_draw for one in found]))

@@ -14,6 +14,8 @@ from analysis.laws import Floats
 from analysis.refusal import FitRefused
 from sweeps.errors import StudyError
 
+_LEAST_COMMON_LOSS = 0.2
+"""Part of the smaller fall in log loss that two families must have in common."""
 _LEAST_SPAN = 1.9
 """Least factor between the cheapest and the dearest cell of a law."""
 
@@ -67,15 +69,25 @@ def axis_called(name: str) -> Axis:
 def all_best_losses(families: Sequence[Family], smoothed: Sequence[SmoothLosses], axis: Axis) -> tuple[BestLosses, ...]:
     """Returns the best losses of every family, where all of them are free to choose their size, if they meet there.
 
+    Two meet where they cover amounts in common, and reach losses in common.
+
     Raises:
         FitRefused: as best_losses does.
     """
     pairs = list(zip(families, smoothed, strict=True))
     found = tuple(best_losses(family, one, axis) for family, one in pairs)
-    spans = [span_of(two) for two in combinations(found, 2)]
-    if all(one.is_free for one in found) and all(span and span[1] - span[0] >= LEAST_FREE for span in spans):
+    if not axis.is_spent or (all(one.is_free for one in found) and all(_meet(*two) for two in combinations(found, 2))):
         return found
-    return tuple(best_losses(family, one, axis, only_free=False) for family, one in pairs) if axis.is_spent else found
+    return tuple(best_losses(family, one, axis, only_free=False) for family, one in pairs)
+
+
+def _meet(a: BestLosses, b: BestLosses) -> bool:
+    span = span_of((a, b))
+    if span is None or span[1] - span[0] < LEAST_FREE:
+        return False
+    falls = [float(one.log_loss[0] - one.log_loss[-1]) for one in (a, b)]
+    common = min(float(a.log_loss[0]), float(b.log_loss[0])) - max(float(a.log_loss[-1]), float(b.log_loss[-1]))
+    return common >= _LEAST_COMMON_LOSS * min(falls)
 
 
 def best_losses(family: Family, smoothed: SmoothLosses, axis: Axis, *, only_free: bool = True) -> BestLosses:
