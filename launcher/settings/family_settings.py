@@ -1,9 +1,7 @@
 """What families of a study have of their own: `study.families.vit.peak_lrs` and `study.families.vit.recipe.*`."""
 
 from collections.abc import Sequence
-from typing import Any, cast
-
-from omegaconf import DictConfig, OmegaConf
+from typing import Any
 
 from launcher.settings import schema
 from sweeps.canonical import from_jsonable
@@ -31,7 +29,7 @@ def families_of(
         names_models: whether a command line names models, so that families without any are passed over.
 
     Raises:
-        StudyError: a family has no model.
+        StudyError: a family has no model, or what it has of its own cannot be used.
     """
     used = {model.family for model in models}
     named = {str(family): own for family, own in study.families.items() if own is not None}
@@ -46,12 +44,6 @@ def families_of(
 
 
 def _settings(study: Any, family: str, own: Any, peak_lr: float | None) -> FamilySettings:
-    shared = {"recipe": study.recipe, "peak_lrs": study.peak_lrs}
-    path = f"{_PATH}.{family}"  # below it, so that errors name it
-    if not OmegaConf.is_dict(own) or not OmegaConf.is_dict(own.get("recipe", shared["recipe"])):
-        raise StudyError(f"{path} holds peak_lrs, a list, and recipe, keys of the study's (try: {path}.peak_lrs=[...])")
-    typed = OmegaConf.merge({"study": {"families": {family: OmegaConf.structured(schema.FamilyConfig)}}})
-    merged = OmegaConf.merge(typed, *({"study": {"families": {family: one}}} for one in (shared, own)))
-    plain: Any = OmegaConf.to_container(OmegaConf.select(cast(DictConfig, merged), path), resolve=True)
+    plain = schema.family_values(study, family, own)
     rates = plain["peak_lrs"] if peak_lr is None else [peak_lr]
     return FamilySettings(family=family, recipe=from_jsonable(RecipeSpec, plain["recipe"]), peak_lrs=tuple(rates))

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from launcher.settings.conditions import Conditions
 from launcher.settings.request import CLUSTERS, TrainerSpec
 from strategy.spec import StrategySpec
 from sweeps.compute import ComputeSpec
+from sweeps.errors import StudyError
 from sweeps.finetuning import FinetuneSpec
 from sweeps.hardware import Hardware
 from sweeps.shape import FAMILIES
@@ -151,6 +152,23 @@ def _keys_of(config: type[Any], path: str) -> Iterator[str]:
                 and typing.get_origin(hints[item.name]) not in (list, dict)
             ):
                 yield from _keys_of(kind, f"{path}{item.name}.")
+
+
+def family_values(study: Any, family: str, own: Any) -> dict[str, Any]:
+    """Returns the recipe and the peak_lrs of a family: the study's where the config `own` of the family is silent.
+
+    Raises:
+        StudyError: `own` is no group of keys.
+        omegaconf.errors.OmegaConfBaseException: a value is of another type; it names the key.
+    """
+    path = f"study.families.{family}"
+    if not OmegaConf.is_dict(own) or not isinstance(own.get("recipe", study.recipe), DictConfig):
+        raise StudyError(f"{path} holds peak_lrs, a list, and recipe, keys of the study's (try: {path}.peak_lrs=[...])")
+    typed = OmegaConf.create({"study": {"families": {family: OmegaConf.structured(FamilyConfig)}}})
+    shared = {"recipe": study.recipe, "peak_lrs": study.peak_lrs}
+    merged = OmegaConf.merge(typed, *({"study": {"families": {family: one}}} for one in (shared, own)))
+    plain: Any = OmegaConf.to_container(OmegaConf.select(typing.cast(DictConfig, merged), path), resolve=True)
+    return plain
 
 
 def register(family: str | None = None) -> None:
