@@ -73,13 +73,16 @@ def _rows(duel: Duel, band: Band, result: Comparison) -> list[dict[str, Any]]:
         {
             "a": duel.a,
             "b": duel.b,
-            "budget": float(amount),
-            "budget_core_hours": core_hours_of(float(amount), duel.axis, result.flops_per_core_hour),
+            "budget": amount,
+            "budget_core_hours": core_hours_of(amount, duel.axis, result.flops_per_core_hour),
             "value": float(value),
             "low": float(low),
             "high": float(high),
         }
-        for amount, value, low, high in zip(band.amount, band.value, band.low, band.high, strict=True)
+        # As it was typed: the logarithm of an amount does not come back to its last digit.
+        for amount, value, low, high in zip(
+            [float(f"{x:.12g}") for x in band.amount], band.value, band.low, band.high, strict=True
+        )
     ]
 
 

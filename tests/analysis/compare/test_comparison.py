@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,13 @@ from tests.analysis.synthetic_families import RESAMPLES, comparison, families, f
 
 
 def only(result) -> Duel:
+    """Returns the one pair of a comparison."""
     (duel,) = result.main.duels
     return duel
 
 
 def mean(duel: Duel) -> Estimate:
+    """Returns the mean multiplier of a pair that has one."""
     assert duel.mean_multiplier is not None
     return duel.mean_multiplier
 
@@ -31,6 +34,7 @@ def test_a_known_multiplier_is_found(multiplier):
 
 
 def test_noise_widens_the_interval_about_the_truth():
+    """Ten times the noise, an interval several times as wide, and the truth within."""
     quiet, loud = (
         mean(
             only(
@@ -60,6 +64,7 @@ def test_identical_families_are_equal_to_the_digit():
 @settings(max_examples=8, deadline=None)
 @given(multiplier=st.floats(0.5, 2.0), seed=st.integers(0, 1000))
 def test_swapping_the_two_inverts_the_multiplier(multiplier, seed):
+    """Of a pair either may be called the first: value and interval are inverted."""
     a, b = families(
         family_records("a", noise=0.01, random_seed=seed),
         family_records("b", multiplier=multiplier, noise=0.01, random_seed=seed + 1),
@@ -74,8 +79,7 @@ def test_swapping_the_two_inverts_the_multiplier(multiplier, seed):
 @settings(max_examples=8, deadline=None)
 @given(factor=st.floats(0.7, 1.4), seed=st.integers(0, 1000))
 def test_scaling_all_compute_of_one_family_scales_the_multiplier(factor, seed):
-    from dataclasses import replace
-
+    """Whatever the laws are."""
     one = family_records("a", noise=0.005, random_seed=seed)
     other = family_records("b", noise=0.005, random_seed=seed + 1)
     dearer = [replace(run, cost=replace(run.cost, core_hours=factor * run.cost.core_hours)) for run in other]
@@ -103,9 +107,8 @@ def test_noise_that_both_share_cancels():
 
 
 def test_a_crossing_is_found_where_it_is():
-    duel = only(
-        comparison(family_records("a", noise=0.001), family_records("b", tilt=0.4, noise=0.001, random_seed=1))
-    )
+    """A multiplier that rises through 1 at 5,600 core-hours."""
+    duel = only(comparison(family_records("a", noise=0.001), family_records("b", tilt=0.4, noise=0.001, random_seed=1)))
 
     assert duel.meeting is not None and duel.meeting.is_sure
     assert duel.meeting.amount == pytest.approx(5600, rel=0.15)
@@ -114,6 +117,7 @@ def test_a_crossing_is_found_where_it_is():
 
 
 def test_nothing_is_read_outside_what_both_families_cover():
+    """Neither gap nor multiplier leaves the cells of the two."""
     duel = only(comparison(family_records("a"), family_records("b", multiplier=1.5)))
 
     low, high = duel.span
@@ -124,6 +128,7 @@ def test_nothing_is_read_outside_what_both_families_cover():
 
 
 def test_gap_and_multiplier_agree_on_who_is_behind():
+    """A family that needs more compute has the higher loss at equal compute."""
     duel = only(comparison(family_records("a"), family_records("b", multiplier=1.5)))
 
     assert (duel.gap.value > 0).all()
@@ -131,12 +136,14 @@ def test_gap_and_multiplier_agree_on_who_is_behind():
 
 
 def test_flops_are_no_axis_of_their_own_where_they_are_core_hours_times_a_number():
+    """Of a scale model FLOPs would only say the same again."""
     result = comparison(family_records("a"), family_records("b"), others=True)
 
     assert [one.axis.name for one in result.others] == ["billed", "params", "macs"]
 
 
 def test_an_axis_without_data_is_refused_by_itself():
+    """The others still answer, and the reason is a warning."""
     result = comparison(family_records("a"), family_records("b"), others=True)
     billed = next(one for one in result.others if one.axis.name == "billed")
 
@@ -159,6 +166,7 @@ def test_measured_speed_can_turn_the_answer_round():
 
 
 def test_asking_for_nothing_that_exists_is_an_error():
+    """An unknown axis, or one that no run has a number on."""
     with pytest.raises(StudyError, match="no axis called 'watts'"):
         comparison(family_records("a"), family_records("b"), axis="watts")
     with pytest.raises(FitRefused, match="no measured core-hours"):
@@ -166,6 +174,7 @@ def test_asking_for_nothing_that_exists_is_an_error():
 
 
 def test_families_without_budgets_in_common_are_refused():
+    """One of cheap runs alone, one of dear runs alone."""
     cheap = [run for run in family_records("a") if run.cost.core_hours < 5000]
     dear = [run for run in family_records("b") if run.cost.core_hours > 6000]
     with pytest.raises(FitRefused, match="no range of core-hours in common"):

@@ -9,6 +9,7 @@ from tests.analysis.synthetic_families import families, family_records
 
 
 def test_every_family_has_its_own_cells_and_ranks():
+    """Cells of two families match by size rank and epochs."""
     a, b = families(family_records("a"), family_records("b", sizes=4))
 
     assert (a.name, b.name) == ("a", "b")
@@ -18,6 +19,7 @@ def test_every_family_has_its_own_cells_and_ranks():
 
 
 def test_macs_are_those_of_the_shape():
+    """Counted for the images that are held out."""
     (a, _) = families(family_records("a"), family_records("b"))
     runs = {run.trial.model: run.trial for run in family_records("a")}
 
@@ -27,6 +29,7 @@ def test_macs_are_those_of_the_shape():
 
 
 def test_billed_hours_are_the_mean_over_a_cells_runs():
+    """Runs without a clock have none: missing, not 0."""
     (a, b) = families(family_records("a", billed=lambda hours: hours / 7), family_records("b"))
 
     assert a.members[0].billed_core_hours == pytest.approx((a.members[0].cell.core_hours or 0) / 7)
@@ -35,6 +38,7 @@ def test_billed_hours_are_the_mean_over_a_cells_runs():
 
 @pytest.mark.parametrize("records", [family_records("vit"), []])
 def test_one_family_alone_is_refused_with_what_to_type(records):
+    """The command that makes a second one is named."""
     with pytest.raises(FitRefused, match="two families") as refused:
         families(records)
 
@@ -43,6 +47,7 @@ def test_one_family_alone_is_refused_with_what_to_type(records):
 
 
 def test_a_family_of_few_cells_is_refused():
+    """Five cells give no surface."""
     few = [run for run in family_records("b") if run.trial.epochs >= 8]
     with pytest.raises(FitRefused, match="b has 5 cells"):
         families(family_records("a"), few)
@@ -71,6 +76,7 @@ def test_each_family_keeps_its_own_recipe():
 
 
 def test_diverged_runs_are_counted():
+    """They are bounds of the stable rate, not losses."""
     runs = family_records("b")
     runs[2] = replace(runs[2], status=Status.DIVERGED, outcome=None)
     _, b = families(family_records("a"), runs)
@@ -79,6 +85,7 @@ def test_diverged_runs_are_counted():
 
 
 def test_families_come_in_the_order_of_their_names():
+    """Whatever order their runs were recorded in."""
     found = families_of([*family_records("z"), *family_records("a")], study=None, source="rows")
 
     assert [family.name for family in found] == ["a", "z"]
