@@ -24,19 +24,19 @@ class AnyShape(Protocol):
         ...
 
 
-def _shape_of(family: str) -> type[Any]:
+def shape_of(family: str) -> type[Any]:
     """Returns the class of a family's file: the one public class of its own whose name ends in Shape."""
     module = importlib.import_module(f"sweeps.{family}{_ENDING}")
     named = (item for name, item in vars(module).items() if name.endswith("Shape"))
     found = [item for item in named if item.__module__ == module.__name__]
     if len(found) != 1:
         names = ", ".join(item.__name__ for item in found) or "none"
-        raise TypeError(f"{module.__file__} must hold one class whose name ends in Shape; it holds {names}")
+        raise TypeError(f"{module.__name__} must hold one class whose name ends in Shape; it holds {names}")
     return found[0]
 
 
 FAMILIES: dict[str, type[Any]] = {
-    family: _shape_of(family)
+    family: shape_of(family)
     for family in sorted(path.stem.removesuffix(_ENDING) for path in Path(__file__).parent.glob(f"*{_ENDING}.py"))
 }
 """The shape of a family, under the word that conf/model and a trial's `family` hold."""

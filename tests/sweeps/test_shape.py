@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import yaml
 
 from sweeps.canonical import canonical_json, from_jsonable, revive, to_jsonable
 from sweeps.grid import Grid
-from sweeps.shape import FAMILIES, Shape
+from sweeps.shape import FAMILIES, Shape, family_of, shape_of
 from sweeps.study import Model, Study
 from sweeps.trial import Trial
 
@@ -82,3 +84,28 @@ def test_small_models_grow_from_rung_to_rung(prefix: str) -> None:
     counts = [(s.params(image_px=16, classes=64), s.forward_macs(image_px=16, classes=64)) for s in shapes]
     assert counts == sorted(counts)
     assert len({params for params, _ in counts}) == len(RUNGS)
+
+
+def test_families_are_the_files_of_shapes() -> None:
+    """Every sweeps/*_shape.py is a family under its file's name, and a shape knows which it is of."""
+    files = {path.stem.removesuffix("_shape") for path in (CONF.parents[1] / "sweeps").glob("*_shape.py")}
+    assert set(FAMILIES) == files
+    for file in FILES:
+        model = read(file)
+        assert family_of(model.shape) == model.family
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"), [((), "it holds none"), (("OneShape", "TwoShape"), "it holds OneShape, TwoShape")]
+)
+def test_a_file_without_one_shape_is_refused(
+    classes: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None, or several, of its own; one that it imports does not count."""
+    module = types.ModuleType("sweeps.odd_shape")
+    for name in classes:
+        setattr(module, name, type(name, (), {"__module__": module.__name__}))
+    module.NFNetShape = FAMILIES["nfnet"]  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "sweeps.odd_shape", module)
+    with pytest.raises(TypeError, match=told):
+        shape_of("odd")
