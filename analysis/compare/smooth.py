@@ -23,10 +23,12 @@ from analysis.compare.surface import Places, Surface
 from analysis.estimators.best_rate import Cell, RateTried
 from analysis.laws import Floats
 
-_NEAR_OCTAVES = 1.1
-"""Rates within this of a cell's best one shape the valley: farther off it is no parabola."""
+_REACHES = (1.1, 2.1)
+"""Rates within so many octaves of a cell's best one shape the valley, the farther ones where there are too few."""
+_LEAST_RATES = 3
+"""Of a cell, to say how wide the valley is."""
 _LEAST_SHARE = 0.5
-"""Part of the cells that must have tried two rates or more before a valley is fitted."""
+"""Part of the cells that must have so many before a valley is fitted."""
 
 Key = tuple[int, float]
 """Size rank and epochs."""
@@ -79,7 +81,7 @@ def smooth(family: Family, shared: Mapping[Key, Floats]) -> SmoothLosses:
     """Returns the smoothed losses of a family, with the resamples that `shared` asks for."""
     numbers = np.stack([shared[member.key] for member in family.members], axis=1)
     near = [_near(cell) for cell in family.cells]
-    if sum(len(rates) > 1 for rates in near) >= _LEAST_SHARE * len(near):
+    if sum(len(rates) >= _LEAST_RATES for rates in near) >= _LEAST_SHARE * len(near):
         found = _with_valley(family, near, numbers)
         if found.surface.beside[0, 3] > 0:
             return found
@@ -117,21 +119,20 @@ def _smoothed(family: Family, near: list[list[RateTried]], numbers: Floats, rate
 
 
 def _near(cell: Cell) -> list[RateTried]:
-    """Returns the rates of a cell that shape its valley: those about the best one at which nothing diverged."""
+    """Returns the rates of a cell that shape its valley: those about the best one at which nothing diverged.
+
+    Three where there are: with the best rate at an edge they are the next two on the side that was tried.
+    """
     best = cell.best
     if not best.peak_lr:
         return [best]
-    return [
-        rate
+    octaves = {
+        rate: abs(math.log2(rate.peak_lr / best.peak_lr))
         for rate in cell.tried
-        if rate == best
-        or (
-            rate.peak_lr
-            and not rate.has_diverged
-            and rate.batch_images == best.batch_images
-            and abs(math.log2(rate.peak_lr / best.peak_lr)) <= _NEAR_OCTAVES
-        )
-    ]
+        if rate.peak_lr and rate.batch_images == best.batch_images and (rate == best or not rate.has_diverged)
+    }
+    close, far = ([rate for rate, distance in octaves.items() if distance <= reach] for reach in _REACHES)
+    return close if len(close) >= _LEAST_RATES else far
 
 
 def places_of(family: Family) -> Places:
