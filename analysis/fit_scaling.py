@@ -5,6 +5,7 @@ the figures and report.html. Exit code 0 when there is a law, 2 when there is no
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from analysis.result import ScalingFit
 from analysis.study_fit import fit_study
 from analysis.tables.points import PointSet
 from sweeps.errors import StudyError
+
+INTERRUPTED = 130
+"""What a shell reports for a command that was ended by Ctrl-C: 128 + 2."""
 
 _DESCRIPTION = (
     "Fits the scaling law of recorded runs (runs.sqlite) or of a table, with intervals, and picks the compute-optimal "
@@ -86,5 +90,17 @@ def _refuse(refusal: Refusal, points: PointSet | None, *, as_json: bool) -> int:
     return 2
 
 
+def run_command(command: Callable[[], int]) -> int:
+    """Returns the exit code of a whole process: a terminal without UTF-8, and Ctrl-C, end in no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("interrupted: every run is as it was, and the same command begins anew", file=sys.stderr)
+        return INTERRUPTED
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

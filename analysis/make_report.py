@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from analysis.fit_scaling import fit_and_show
+from analysis.fit_scaling import fit_and_show, run_command
 from analysis.result import ScalingFit
 from sweeps.errors import StudyError
 
@@ -55,4 +55,4 @@ def _publish(result: ScalingFit) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

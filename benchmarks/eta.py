@@ -172,12 +172,14 @@ def local_sweep(shape: Shape, seed: int) -> Shown:
 
 
 def _watched(events: Iterator[tuple[float, Event]], tally: Tally, clock: Clock) -> Shown:
-    """Returns what is shown, looked at twice a second and at every event, on a clock that the events move."""
-    times_s, left_s = [], []
+    """Returns what is shown, looked at a hundred times while the sweep grows threefold, on a clock that events move."""
+    times_s: list[float] = []
+    left_s: list[float | None] = []
 
     def look() -> None:
-        times_s.append(clock.now_s)
-        left_s.append(tally.eta_s())
+        if not times_s or clock.now_s - times_s[-1] >= max(0.5, 0.01 * clock.now_s):
+            times_s.append(clock.now_s)
+            left_s.append(tally.eta_s())
 
     for at_s, event in events:
         waits = max(1, min(40, math.ceil((at_s - clock.now_s) / 0.5)))
@@ -304,8 +306,9 @@ def cluster_sweep(name: str, seed: int) -> Shown:
     left_s: list[float | None] = []
 
     def look() -> None:
-        times_s.append(backend.clock.now_s)
-        left_s.append(tally.eta_s())
+        if not times_s or backend.clock.now_s >= 1.005 * times_s[-1]:
+            times_s.append(backend.clock.now_s)
+            left_s.append(tally.eta_s())
 
     around = surroundings_of(backend, SpendLedger(None), tasks, on_turn=look)
     run(packs, backend, dataclasses.replace(around, tally=tally))

@@ -1,6 +1,7 @@
 """The Hydra application: `python -m launcher action=plan study=jft budget=110k`."""
 
 import functools
+import io
 import json
 import os
 import sys
@@ -29,12 +30,16 @@ from launcher.settings.compose import (
 from launcher.settings.conditions import Conditions
 from launcher.settings.config_errors import READING_ERRORS, explain
 from launcher.settings.request import ClusterSpec, Request
+from launcher.show.root_trouble import root_trouble
 from sweeps.compute import ComputeSpec
 from sweeps.errors import StudyError
 from sweeps.plan import make_plan
 from sweeps.study import Model, Study
 from sweeps.trial import DataSpec
 from tracking.paths import project_paths
+
+INTERRUPTED = 130
+"""What a shell reports for a command that was ended by Ctrl-C: 128 + 2."""
 
 USER_ERROR = 2
 """Exit code where the person at the keyboard can mend it."""
@@ -53,8 +58,14 @@ Job = Callable[[], int]
 
 def main() -> int:
     """Returns the exit code of the command in sys.argv; a user's mistake is one message on stderr and code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows ? for what it has no letter for
     try:
         return max((job() for job in _read_jobs()), default=0)
+    except KeyboardInterrupt:
+        print(f"interrupted; nothing recorded is lost. Again: {_typed()}", file=sys.stderr)
+        return INTERRUPTED
     except StudyError as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             traceback.print_exc()
@@ -63,6 +74,17 @@ def main() -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGPIPE_EXIT
+    except OSError as error:
+        if (told := root_trouble(error, project_paths())) is None:
+            raise
+        print(f"loglog: {told}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _typed() -> str:
+    from launcher.show.typed_command import typed_command
+
+    return typed_command(typed_words(sys.argv[1:]), os.environ)
 
 
 def _read_jobs() -> list[Job]:

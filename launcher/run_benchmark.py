@@ -1,6 +1,7 @@
 """`make bench NAME=x`: runs benchmarks/x.py; without a name, lists what there is."""
 
 import ast
+import difflib
 import runpy
 import sys
 from collections.abc import Sequence
@@ -29,10 +30,8 @@ def run(name: str, options: Sequence[str], folder: Path = FOLDER) -> None:
     """
     known = benchmarks(folder)
     if name not in known:
-        raise StudyError(
-            f"no benchmark {name!r}; there are {', '.join(known) or 'none'} "
-            f"(try: make bench NAME={next(iter(known), '...')})"
-        )
+        near = next(iter([*difflib.get_close_matches(name, known, n=1), *known]), "...")
+        raise StudyError(f"no benchmark {name!r}; there are {', '.join(known) or 'none'} (try: make bench NAME={near})")
     path = folder / f"{name}.py"
     sys.argv = [str(path), *options]
     runpy.run_path(str(path), run_name="__main__")

@@ -114,6 +114,9 @@ def retry(paths: ProjectPaths, study: str, *, as_json: bool) -> int:
     if as_json:
         return show_status(paths, study, as_json=True)
     failed = state.counts.get("failed", 0)
+    if state.driver is None and not failed and not forgiven:
+        print(f"nothing of study {study} has failed or run out of memory: there is nothing to try again")
+        return 0
     what = f"{failed} runs that failed and {forgiven} that ran out of memory"
     if state.driver is not None:
         print(f"the driver ({state.driver}) gives what was given up another go: {what}")

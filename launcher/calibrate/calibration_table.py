@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from rich.console import Console
+
 from analysis.report.narrow_table import Column, print_fitted, print_line, printing_console
 from launcher.calibrate.session import Session
 from launcher.settings.calibrations import file_of
@@ -45,9 +47,9 @@ def said_of(found: Calibration | Unmeasured) -> str:
     return f"{found.model}: {_rate(found)} images/s/core +- {100 * found.relative_spread:.1f} %"
 
 
-def print_calibrations(session: Session, paths: ProjectPaths) -> None:
+def print_calibrations(session: Session, paths: ProjectPaths, console: Console | None = None) -> None:
     """Prints a row for each model, what the figures are, and what to type next."""
-    console = printing_console()
+    console = console or printing_console()
     if session.measured:
         print_fitted(console, _COLUMNS, [_words(one) for one in session.measured])
     for line in _lines(session, paths):
@@ -74,7 +76,8 @@ def _lines(session: Session, paths: ProjectPaths) -> list[str]:
     if session.is_interrupted and session.measured:
         lines.append("interrupted: what is above was measured and is kept")
     if not session.measured or session.hardware is None:
-        return [*lines, "nothing was measured"]
+        before = " before the interruption" if session.is_interrupted else ""
+        return [*lines, f"nothing was measured{before}"]
     last, name = session.measured[-1], session.hardware.name
     compute = last.compute
     lines += [

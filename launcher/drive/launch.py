@@ -17,7 +17,7 @@ from launcher.drive.requests_file import take
 from launcher.drive.spending import SpendLedger
 from launcher.drive.trunks import milestones_of, with_trunks
 from launcher.settings.request import LocalCluster, RayCluster, Request, SlurmCluster
-from launcher.show.progress import View, open_view
+from launcher.show.progress import SilenceTeller, View, open_view
 from launcher.show.tally import Tally
 from sweeps.errors import StudyError
 from sweeps.hardware import Hardware
@@ -116,6 +116,11 @@ def _follow(
             say(f"going on with {underway} runs that an earlier command has queued or started")
         with open_view(tally, is_silent=request.json) as view:
             keeper = NoteKeeper(study_dir, lambda: _note(request, tally, ledger, backend))
+            teller = SilenceTeller(lambda: backend.silence, view)
+
+            def on_turn() -> None:
+                keeper.turn()
+                teller.turn()
 
             def chained(packs: Sequence[Sequence[Task]]) -> Sequence[Sequence[Task]]:
                 if order.trainer != TRAINER:  # another program leaves nothing to longer runs
@@ -133,7 +138,7 @@ def _follow(
                 known=functools.partial(read_record, paths, request.study.name),
                 saved_mark=lambda trial_id: newest_change_s(paths.checkpoint_dir(request.study.name, trial_id)),
                 asked=functools.partial(take, study_dir),
-                on_turn=keeper.turn,
+                on_turn=on_turn,
                 more=more,
             )
             packs = chained(packs)

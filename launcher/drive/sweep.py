@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +14,14 @@ from launcher.drive.conclusion import conclusion
 from launcher.drive.driver_lock import driver_lock
 from launcher.drive.expected_time import time_line
 from launcher.drive.ingestion import ingest_ended
+from launcher.drive.interruption import interruption_text
 from launcher.drive.launch import launch
 from launcher.drive.reconcile import Settlement, SweepStopped
 from launcher.drive.requests_file import take
 from launcher.drive.rounds import settle_rounds
 from launcher.drive.spot_checks import all_spot_checks, pending_spot_checks
-from launcher.settings.request import Request, SlurmCluster
+from launcher.settings.request import Request
+from launcher.show.typed_command import typed_command
 from sweeps.errors import StudyError
 from sweeps.plan import Plan
 from sweeps.record import RunRecord
@@ -146,16 +149,8 @@ def _account(settlement: Settlement) -> str:
 
 
 def _interruption(sweep: _Sweep) -> str:
-    records = sweep.records()
-    plan = sweep.plan(records)
-    pending = len(plan.pending())
-    done = len(list(plan.trials())) - pending
-    stay = "jobs that are queued or run stay with Slurm, and make stop ends them; "
-    return (
-        f"interrupted: {done} runs are recorded, {pending} are still to be run; "
-        f"{stay if isinstance(sweep.request.cluster, SlurmCluster) else ''}"
-        "type the same command again to go on from here"
-    )
+    records, command = sweep.records(), typed_command(sys.argv[1:], os.environ)
+    return interruption_text(sweep.request, sweep.plan(records), records, sweep.paths, command=command)
 
 
 def _fit(sweep: _Sweep, answer: dict[str, Any]) -> int:

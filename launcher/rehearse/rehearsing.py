@@ -1,12 +1,14 @@
 """`make rehearse`: a study's strategy in many worlds, so that its price and its honesty are known beforehand."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from launcher.settings.conditions import Conditions
 from launcher.settings.request import Request
 from launcher.work.worker_environment import usable_cores
 from sweeps.budget import format_core_hours
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ALONE = 6
 """So few rehearsals are over before another process has loaded its libraries."""
@@ -29,7 +34,9 @@ def run_rehearsals(requests: Sequence[Request], seeds: int, conditions: Conditio
     if as_json:
         print(json.dumps(rehearsals_as_json(found), allow_nan=False))
     else:
-        _print(requests[0], found, conditions)
+        from analysis.report.narrow_table import printing_console
+
+        print_rehearsals(requests[0], found, conditions, printing_console())
     return 0
 
 
@@ -66,12 +73,12 @@ def _means(own: Sequence[Rehearsed]) -> dict[str, Any]:
     }
 
 
-def _print(request: Request, found: Sequence[Rehearsed], conditions: Conditions) -> None:
+def print_rehearsals(request: Request, found: Sequence[Rehearsed], conditions: Conditions, console: "Console") -> None:
+    """Prints a row for each budget, and what its columns mean."""
     from rich.text import Text
 
-    from analysis.report.narrow_table import Column, print_fitted, print_line, printing_console
+    from analysis.report.narrow_table import Column, print_fitted, print_line
 
-    console = printing_console()
     study, strategy = request.study, request.strategy.name
     head = f" rehearsed with strategy={strategy}: nothing was trained"
     print_line(console, Text.assemble((study.name, "bold"), head))
@@ -141,8 +148,23 @@ def _results(jobs: Sequence[tuple[Request, int, Conditions]]) -> Iterator[Rehear
     if workers < 2:
         yield from map(_rehearse, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_rehearse, jobs)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with _ctrl_c_is_ours():
+            results = pool.map(_rehearse, jobs)
+        yield from results
+    finally:  # after Ctrl-C what is at work ends its rehearsal, which takes seconds, and no other is begun
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Processes started meanwhile pass over Ctrl-C, which a terminal sends to every process of the command."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _rehearse(job: tuple[Request, int, Conditions]) -> Rehearsed:

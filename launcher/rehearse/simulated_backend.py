@@ -178,7 +178,8 @@ class SimulatedBackend:
             diverges=losses is None,
         )
         run.start(attempt)
-        self._push(self.clock.now_s, Started(trial_id=task.trial.id, worker=f"slot of {task.trial.id}", is_compiling=False), run)
+        started = Started(trial_id=task.trial.id, worker=f"slot of {task.trial.id}", is_compiling=False)
+        self._push(self.clock.now_s, started, run)
         for at_s, progress in attempt.points():
             self._push(at_s, Moved(trial_id=task.trial.id, progress=progress), run)
         self._push(attempt.ends_s, self._last_event(attempt, losses), run)

@@ -16,9 +16,13 @@ from sweeps.errors import StudyError
 READING_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 """What reading a command line and conf/ may raise."""
 
+MOST_OPTIONS = 20
+"""Of more, those that look like what was typed are named, where any do."""
+
 _UNKNOWN_KEY = re.compile(r"Key '([^']+)' (?:is )?not in '?(\w+)'?")
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _NO_FILE = re.compile(r"Could not (?:find|load) '([^']+)'")
+_WRONG_NUMBER = re.compile(r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)")
 _NO_GROUP = re.compile(r"Could not override '([^']+)'")
 
 
@@ -47,6 +51,9 @@ def explain(error: Exception, config_dir: Path) -> StudyError:
     if full_key := _FULL_KEY.search(text):
         if "is not a ListConfig" in text:
             return StudyError(f"{full_key[1]} must be a list (try: {full_key[1]}=[...])")
+        if wrong := _WRONG_NUMBER.search(text):
+            what, example = ("a whole number", "3") if wrong[2] == "Integer" else ("a number", "0.4")
+            return StudyError(f"{full_key[1]}={wrong[1]} cannot be; it has to be {what} (try: {full_key[1]}={example})")
         told = str(error.__cause__ or error).splitlines()[0]
         return StudyError(f"{full_key[1]} cannot be used: {told} (python -m launcher --cfg job shows what is set)")
     return StudyError(f"{'; '.join(lines)} (settings are written key=value; try: python -m launcher --help)")
@@ -84,4 +91,7 @@ def unknown_option(path: str, config_dir: Path) -> StudyError:
     options = [str(file.relative_to(config_dir / group).with_suffix("")) for file in files]
     if not options:
         return StudyError(f"there is no file {path}.yaml in conf/")
-    return StudyError(f"{group} {option!r} is unknown; choose {', '.join(options)}{did_you_mean(option, options)}")
+    near = did_you_mean(option, options)
+    if near and len(options) > MOST_OPTIONS:  # the whole list would bury it
+        return StudyError(f"{group} {option!r} is unknown{near} All {len(options)} are files of conf/{group}/")
+    return StudyError(f"{group} {option!r} is unknown; choose {', '.join(options)}{near}")

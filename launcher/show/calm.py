@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 
 FOLLOWED_OVER = 0.1
-"""A new estimate is followed within this part of the time left, ..."""
-LEAST_FOLLOWED_S, MOST_FOLLOWED_S = 3.0, 300.0
-"""... which is neither shorter nor longer than this."""
+"""A new estimate is followed within this part of the time left, or of the time since the first, ..."""
+LEAST_FOLLOWED_S, MOST_FOLLOWED_S = 2.0, 300.0
+"""... but neither faster nor slower than this."""
 LEAST_PAUSE_S = 0.5
 PAUSE_PER_EFFORT = 50.0
 """Nothing is estimated anew for so many times as long as the last estimate took."""
@@ -20,6 +20,8 @@ class Calm:
         self._clock = clock
         self._end_s: float | None = None
         """When it will be over, as shown."""
+        self._first_s = 0.0
+        """When an end was first shown."""
         self._asked_s = -math.inf
         self._pause_s = LEAST_PAUSE_S
 
@@ -41,7 +43,8 @@ class Calm:
 
     def _follow(self, end_s: float, now_s: float) -> None:
         if self._end_s is None:
-            self._end_s = end_s
+            self._end_s, self._first_s = end_s, now_s
             return
-        span_s = min(MOST_FOLLOWED_S, max(LEAST_FOLLOWED_S, FOLLOWED_OVER * (end_s - now_s)))
+        known_for_s = min(end_s - now_s, now_s - self._first_s)
+        span_s = min(MOST_FOLLOWED_S, max(LEAST_FOLLOWED_S, FOLLOWED_OVER * known_for_s))
         self._end_s += (end_s - self._end_s) * -math.expm1(-(now_s - self._asked_s) / span_s)

@@ -1,7 +1,7 @@
 """What a person sees of a running sweep: a live display on a terminal, a plain line for each finished run elsewhere."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
 from launcher.contract.backend import Ended, Event, Lost, Paused, Started, TrunkGone
@@ -162,3 +162,22 @@ def last_line(trace: str) -> str:
     """Returns the line of a traceback that names the exception."""
     lines = [line for line in trace.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no traceback"
+
+
+class SilenceTeller:
+    """Says once what keeps a cluster from answering, and once that it answers again."""
+
+    def __init__(self, silence: Callable[[], str | None], view: View) -> None:
+        self._silence, self._view = silence, view
+        self._told: str | None = None
+
+    def turn(self) -> None:
+        """Looks, and says what is new."""
+        silence = self._silence()
+        if silence == self._told:
+            return
+        self._told = silence
+        if silence is None:
+            self._view.say("the cluster answers again")
+        else:
+            self._view.say(f"waiting for the cluster: {silence.splitlines()[0]}")

@@ -40,7 +40,7 @@ def test_ctrl_c_and_resume(drive: Drive, paths: ProjectPaths) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "type the same command again" in errors and "Traceback" not in errors
+    assert "runs are recorded" in errors and "go on with: " in errors and "Traceback" not in errors
     wait_until_gone({int(pid) for _, _, pid in calls(paths)})
     settled = {record.trial.id for record in read_journals(paths, "small") if record.is_settled}
     assert 1 <= len(settled) < 8
