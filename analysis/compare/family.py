@@ -104,7 +104,7 @@ def _family(name: str, records: Sequence[RunRecord], *, study: str | None, sourc
     cells = cells_of(points)
     cells = tuple(cell for cell in cells if cell.params and cell.tokens and cell.core_hours and cell.flops)
     if len(cells) < LEAST_CELLS:
-        again = f"make sweep BUDGET=10k STUDY={study}" if study else "give more runs"
+        again = f"make sweep BUDGET=10k STUDY={study}, or --families A,B without it" if study else "give more runs"
         raise FitRefused(
             code="too_few_cells",
             reason=f"{name} has {len(cells)} cells with a usable loss in {source}; a comparison needs {LEAST_CELLS} "

@@ -13,6 +13,7 @@ from launcher.run_benchmark import benchmarks
 PROGRAMS = {
     "make fit": ("analysis.fit_scaling", "python analysis/fit_scaling.py"),
     "analysis/fit_transfer.py": ("analysis.fit_transfer", "python analysis/fit_transfer.py"),
+    "analysis/compare_families.py": ("analysis.compare_families", "python analysis/compare_families.py"),
     "make ui": ("tracking.ui", "python -m tracking.ui"),
     "make data": ("training.images.fetch", "python -m training.images.fetch"),
     "make compile-tpu": ("training.pod.compile_tpu", "python -m training.pod.compile_tpu"),
