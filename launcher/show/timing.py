@@ -13,6 +13,10 @@ COMPILED_FROM_S = 0.5
 """A worker that took less before its first step had its program at hand."""
 ONE_RUN_S = 0.3
 """What a run takes besides its steps (evaluation, checkpoints, journal), before that was seen; counts as one run."""
+LONGER = 1.25
+"""A compilation that has lasted longer than any known one will last so many times as long as it has so far."""
+WHOLE_RUNS = 3
+"""So many runs are thought to have done all their steps, besides those that were seen."""
 CACHED_PART = 0.2
 """Of a compilation, what it takes to fetch the program from the cache, before that was seen."""
 LONGEST_WAITS = 20.0
@@ -81,6 +85,8 @@ class Timing:
         """Trials that died, in that order: a cluster's queue has them behind all others."""
         self._done_s = 0.0
         """Time of trials that are over, without waits and repeated steps."""
+        self._ended: list[float] = []
+        """Part of its own steps that each trial did before it was over; those that diverge do a part."""
         self._there_s, self._looked_s = 0.0, 0.0
         """Time that all workers had while there was something for them to do; up to when."""
 
@@ -156,6 +162,7 @@ class Timing:
         self._done_s += outcome.wall_s + outcome.compile_s + self._besides.mean(ONE_RUN_S)
         reached = self._reached.pop(task.trial.id, 0)
         earlier_steps = max(reached, outcome.shared_steps)
+        self._ended.append((outcome.steps - outcome.shared_steps) / max(1, task.trial.steps - outcome.shared_steps))
         if reached == 0:
             self._paces.note(task, outcome.steps - earlier_steps, outcome.wall_s)
         else:  # its wall time is that of all attempts
@@ -196,7 +203,8 @@ class Timing:
         return max(0, task.trial.steps - begins)
 
     def _job(self, task: Task, step_s: Mapping[Hashable, float]) -> Job:
-        seconds = self._left_steps(task) * step_s[model_of(task)] + self._besides.mean(ONE_RUN_S)
+        part = (sum(self._ended) + WHOLE_RUNS) / (len(self._ended) + WHOLE_RUNS)
+        seconds = part * self._left_steps(task) * step_s[model_of(task)] + self._besides.mean(ONE_RUN_S)
         is_behind = task.trial.id in self._losses
         return Job(
             name=task.trial.id,
@@ -245,7 +253,7 @@ class Timing:
         through = [a.first_s - a.began_s for a in self._attempts.values() if a.is_compiling and a.last is not None]
         known = [*self._cold.seconds, *(seconds for seconds in through if seconds >= COMPILED_FROM_S)]
         before = self._known.cold_compile_s
-        cold_s = statistics.fmean(known) if known else max([*underway, before or 0.0])
+        cold_s = statistics.fmean(known) if known else max([*(LONGER * one for one in underway), before or 0.0])
         warm_s = self._cached.mean(
             self._known.warm_compile_s if self._known.warm_compile_s is not None else 0.2 * cold_s
         )
