@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from launcher.contract.backend import Ended, Event, Lost, Moved, Paused, Started, Task, TrunkGone
 from launcher.show.makespan import Compiling, Job, Lane, makespan_s
-from launcher.show.paces import Foreknowledge, Paces, model_of
+from launcher.show.paces import Foreknowledge, Paces, Timed, model_of
 from sweeps.record import Outcome, Progress
 
 COMPILED_FROM_S = 0.5
@@ -122,13 +122,15 @@ class Timing:
 
     def left_s(self, owed: Mapping[str, Task]) -> float | None:
         """Returns how much longer the owed trials take [s]; None where nothing is known of their paces yet."""
-        running = self._running_paces()
+        running = self._running()
         if not running and not self._paces.is_known:
             return None
-        step_s, now_s = self._paces.step_s(running), self._clock()
+        now_s = self._clock()
+        pace = self._paces.now(running, now_s)
+        step_s = pace.step_s
         lanes = self._lanes(step_s, owed, now_s)
         jobs = [self._job(task, step_s) for trial_id, task in owed.items() if trial_id not in self._attempts]
-        return self._waits(step_s, owed, now_s) * makespan_s(lanes, jobs, self._compiling(now_s))
+        return self._waits(step_s, owed, now_s) * pace.loaded(makespan_s(lanes, jobs, self._compiling(now_s)))
 
     def _attempt(self, task: Task, now_s: float) -> _Attempt:
         """Returns what runs of a task; its start was not told where an earlier driver heard of it."""
@@ -164,9 +166,10 @@ class Timing:
         earlier_steps = max(reached, outcome.shared_steps)
         self._ended.append((outcome.steps - outcome.shared_steps) / max(1, task.trial.steps - outcome.shared_steps))
         if reached == 0:
-            self._paces.note(task, outcome.steps - earlier_steps, outcome.wall_s)
+            own = outcome.steps - earlier_steps, outcome.wall_s
         else:  # its wall time is that of all attempts
-            self._paces.note(task, attempt.own_steps, attempt.own_s)
+            own = attempt.own_steps, attempt.own_s
+        self._paces.note(Timed(model=model_of(task), steps=own[0], seconds=own[1], until_s=now_s))
         if attempt.is_compiling:
             self._compiled.add(model_of(task))
             seen = self._cold if attempt.is_cold and outcome.compile_s >= COMPILED_FROM_S else self._cached
@@ -190,13 +193,13 @@ class Timing:
         """Returns how many attempts its worker is at: members of a pack are."""
         return sum(other.worker == attempt.worker for other in self._attempts.values())
 
-    def _running_paces(self) -> dict[Hashable, tuple[int, float]]:
-        found: dict[Hashable, tuple[int, float]] = {}
-        for attempt in self._attempts.values():
-            if attempt.own_steps > 0:
-                steps, seconds = found.get(model_of(attempt.task), (0, 0.0))
-                found[model_of(attempt.task)] = steps + attempt.own_steps, seconds + attempt.own_s
-        return found
+    def _running(self) -> list[Timed]:
+        """Returns what those that run have told of their paces."""
+        return [
+            Timed(model=model_of(one.task), steps=one.own_steps, seconds=one.own_s, until_s=one.last_s)
+            for one in self._attempts.values()
+            if one.own_steps > 0
+        ]
 
     def _left_steps(self, task: Task) -> int:
         begins = max(task.shared_steps, self._reached.get(task.trial.id, 0))
