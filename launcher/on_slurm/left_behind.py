@@ -11,6 +11,8 @@ from launcher.on_slurm.slurm_commands import SlurmSilentError
 from launcher.on_slurm.slurm_submission import job_name
 from sweeps.errors import StudyError
 
+_ENDING = "CG"
+"""State of a job that has ended and whose node is still being cleared."""
 CANCEL_S = 30.0
 """So long a cancelled job may take to leave the queue."""
 
@@ -55,10 +57,10 @@ def cancel_open_batches(batches_dir: Path) -> int:
         return 0
     names = [job_name(batch) for batch in batches]
     try:
-        listed = slurm_commands.listed_jobs(names)
+        listed = [job for job in slurm_commands.listed_jobs(names) if job.state != _ENDING]
         slurm_commands.cancel(sorted({job.job for job in listed}))
         deadline = time.monotonic() + CANCEL_S
-        while left := [job for job in slurm_commands.listed_jobs(names) if job.state != "CG"]:
+        while left := [job for job in slurm_commands.listed_jobs(names) if job.state != _ENDING]:
             if time.monotonic() > deadline:
                 raise StudyError(
                     f"Slurm still has {len(left)} packs after scancel, the first of them job {left[0].job}: it may be "

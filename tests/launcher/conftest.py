@@ -110,6 +110,7 @@ def cluster_spec(backend_name: str, request: pytest.FixtureRequest, monkeypatch:
         monkeypatch.setenv(name, value)
     # The disk is this machine's own: events of a dead job are not long under way.
     monkeypatch.setattr("launcher.on_slurm.slurm_backend.GRACE_S", 1.0)
+    monkeypatch.setattr("launcher.on_ray.ray_connection.CONNECT_S", 180.0)  # a loaded machine is no failure
     return dataclasses.replace(spec, address=cluster.address) if isinstance(spec, RayCluster) else spec
 
 

@@ -33,6 +33,9 @@ MakeOrder = Callable[..., Order]
 Follow = Callable[..., list[Event]]
 OpenRay = Callable[..., RayBackend]
 
+PATIENCE_S = 180.0
+"""A loaded machine is no failure."""
+
 TRAINERS = '''
 """Trainers that fake_trainer.py has no need of."""
 
@@ -106,6 +109,7 @@ def further(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def here(ray_cluster: PrivateRay, further: None, monkeypatch: pytest.MonkeyPatch) -> PrivateRay:
     """The Ray that this test speaks to."""
+    monkeypatch.setattr(ray_connection, "CONNECT_S", PATIENCE_S)
     for name, value in ray_cluster.environment.items():
         monkeypatch.setenv(name, value)
     return ray_cluster
@@ -174,14 +178,14 @@ def driver_code(paths: ProjectPaths, tasks: tuple[Task, ...], address: str | Non
 
 def workers_of(paths: ProjectPaths, count: int) -> list[int]:
     """Returns the processes that a driver has written down, once there are so many."""
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         file = paths.root / "workers.txt"
         lines = file.read_text().split() if file.exists() else []
         if len(lines) >= count:
             return [int(line.rpartition("-")[2]) for line in lines]
         time.sleep(0.1)
-    raise AssertionError("the driver has started no trial within a minute")
+    raise AssertionError(f"the driver has started no trial within {PATIENCE_S:.0f} s")
 
 
 # ---- settings and connections ----------------------------------------------------------------------------------------
