@@ -56,7 +56,9 @@ def walk(field: Field, records: Sequence[RunRecord]) -> tuple[Evidence, float]:
         new = {(cell, rate) for cell, tuning in found.items() for rate in tuning.rates} - asked
         if not new:
             return Evidence.read(field, seen), sum(record.cost.core_hours for record in seen)
-        missing = [f"{field.name(cell)} at {field.peak_lrs(cell)[rate]:g}" for cell, rate in new if (cell, rate) not in at]
+        missing = [
+            f"{field.name(cell)} at {field.peak_lrs(cell)[rate]:g}" for cell, rate in new if (cell, rate) not in at
+        ]
         if missing:
             raise SystemExit(f"runs are missing: {', '.join(missing)}; see what the sweep says of them")
         asked |= new
