@@ -17,7 +17,7 @@ ROOMS = ("sweeps", "tracking", "training", "analysis", "strategy", "launcher")
 HEAVY = ("jax", "ray", "mlflow", "submitit", "hydra", "omegaconf", "matplotlib", "scipy.stats", "optax", "orbax")
 KNOW_HYDRA = {
     "launcher.__main__",
-    *(f"launcher.settings.{name}" for name in ("compose", "schema", "config_errors")),
+    *(f"launcher.settings.{name}" for name in ("compose", "schema", "config_errors", "family_settings")),
 }
 NOT_IMPORTED_BY_PEOPLE = (
     "launcher.work.worker",
