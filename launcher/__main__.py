@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def main() -> int:
     try:
         return max((job() for job in _read_jobs()), default=0)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pressed again, it ends as calmly
         print(f"interrupted; nothing recorded is lost. Again: {_typed()}", file=sys.stderr)
         return INTERRUPTED
     except StudyError as error:
@@ -217,4 +219,6 @@ def _print_json(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said and done
+    sys.exit(exit_code)

@@ -90,7 +90,7 @@ def test_one_cell_of_one_family() -> None:
         (["study.families.vitt.peak_lrs=[1]"], r"key study\.families\.vitt is unknown; .*did you mean .*\.vit"),
         (["study.families.vit.peak_lr=[1]"], r"key study\.families\.vit\.peak_lr is unknown; .*vit\.peak_lrs"),
         (["study.families.vit.recipe.momentm=1"], r"key study\.families\.vit\.recipe\.momentm is unknown"),
-        (["study.families.vit.recipe.momentum=x"], r"study\.families\.vit\.recipe\.momentum cannot be used: .*'x'"),
+        (["study.families.vit.recipe.momentum=x"], r"study\.families\.vit\.recipe\.momentum=x .*a number"),
         (["study.families.vit.recipe.optimiser=adam"], r"recipe\.optimiser 'adam' is unknown; choose sgd_agc, adamw"),
         (["study.families.vit.peak_lrs=3"], r"study\.families\.vit\.peak_lrs must be a list"),
         (["study.families.vit=3"], r"study\.families\.vit holds peak_lrs, a list, and recipe"),
