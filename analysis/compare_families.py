@@ -14,8 +14,8 @@ from typing import NoReturn
 from analysis.compare.axes import AXES
 from analysis.compare.compare_json import comparison_json, refused_json
 from analysis.compare.comparison import RESAMPLES, compare
-from analysis.compare.family import Family, families_of
 from analysis.compare.findings import Comparison
+from analysis.compare.recorded_families import recorded_families
 from analysis.refusal import FitRefused, Refusal
 from analysis.solver.quantiles import LEVEL
 from sweeps.budget import parse_core_hours
@@ -26,6 +26,7 @@ _EXAMPLES = """examples:
   python analysis/compare_families.py
   python analysis/compare_families.py --study families --budgets 1k,3k,10k
   python analysis/compare_families.py --axis billed
+  python analysis/compare_families.py --maps edge_parts,edge,edge_few
   python analysis/compare_families.py --published
 """
 
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         budgets = _budgets(arguments)
         if arguments.published:
             return _published(arguments)
-        families = _families(arguments)
+        if arguments.maps is not None:
+            return _maps(arguments)
+        families = recorded_families(arguments.study, _words(arguments.families))
         result = compare(families, axis=arguments.axis, resamples=arguments.bootstrap, level=arguments.level)
         _show(result, arguments, budgets)
     except FitRefused as error:
@@ -69,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--study", metavar="NAME", help="which study of runs.sqlite (default: the latest with two)")
     parser.add_argument("--families", metavar="A,B", help="which of its families, and in which order (default: all)")
     parser.add_argument("--published", action="store_true", help="the points of arXiv:2310.16764 Fig. 1 instead")
+    parser.add_argument("--maps", metavar="A,B", help="studies whose maps of who leads where stand side by side")
     parser.add_argument("--budgets", metavar="1k,10k", help="core-hours to read at (default: round ones in range)")
     parser.add_argument(
         "--axis", default="core_hours", metavar="AXIS", help=f"{' | '.join(AXES)} (default: core_hours)"
@@ -89,7 +93,7 @@ def _budgets(arguments: argparse.Namespace) -> tuple[float, ...]:
         raise StudyError(f"--bootstrap {arguments.bootstrap} is below {_LEAST_RESAMPLES} (try: --bootstrap 2000)")
     if not 0.5 <= arguments.level < 1:
         raise StudyError(f"--level {arguments.level:g} is no coverage between 0.5 and 1 (try: --level 0.9)")
-    words = [word.strip() for word in (arguments.budgets or "").split(",") if word.strip()]
+    words = _words(arguments.budgets)
     if words and arguments.axis not in ("core_hours", "flops"):
         raise StudyError(
             f"--budgets are core-hours of the reference hardware, which the axis {arguments.axis} does not count "
@@ -98,33 +102,8 @@ def _budgets(arguments: argparse.Namespace) -> tuple[float, ...]:
     return tuple(dict.fromkeys(parse_core_hours(word) for word in words))
 
 
-def _families(arguments: argparse.Namespace) -> tuple[Family, ...]:
-    """Returns the families of the study that the words name, by default of the one begun last that has several."""
-    from tracking.paths import project_paths
-    from tracking.run_table import list_studies, read_records
-
-    paths = project_paths()
-    if not paths.runs_sqlite.is_file():
-        reason = f"there is no {paths.runs_sqlite.name} yet: nothing was run"
-        raise FitRefused(code="no_runs", reason=reason, next="try: make sweep BUDGET=10k STUDY=families")
-    studies = list_studies(paths)
-    if arguments.study is not None and arguments.study not in studies:
-        reason = f"no study called {arguments.study!r} in {paths.runs_sqlite.name}; it has {', '.join(studies)}"
-        raise FitRefused(code="unknown_study", reason=reason, next="try: make sweep BUDGET=10k STUDY=families")
-    recorded = {name: read_records(paths, name) for name in ([arguments.study] if arguments.study else studies)}
-    several = {name: own for name, own in recorded.items() if len({record.trial.family for record in own}) > 1}
-    pool = several or recorded
-    study = max(pool, key=lambda name: max((record.started_unix_s for record in pool[name]), default=0.0))
-    wanted = [word.strip() for word in (arguments.families or "").split(",") if word.strip()]
-    known = {record.trial.family for record in pool[study]}
-    if missing := [name for name in wanted if name not in known]:
-        raise StudyError(
-            f"study {study} has no family {missing[0]!r}; it has {', '.join(sorted(known))} "
-            f"(try: --families {','.join(sorted(known)[:2])})"
-        )
-    records = [record for record in pool[study] if not wanted or record.trial.family in wanted]
-    found = families_of(records, study=study, source=f"study {study} in {paths.runs_sqlite.name}")
-    return tuple(sorted(found, key=lambda family: wanted.index(family.name))) if wanted else found
+def _words(listed: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (listed or "").split(",") if word.strip())
 
 
 def _show(result: Comparison, arguments: argparse.Namespace, budgets: Sequence[float]) -> None:
@@ -165,6 +144,30 @@ def _published(arguments: argparse.Namespace) -> int:
         print(json.dumps(published_json(result), allow_nan=False))
     else:
         print_published(result)
+    return 0
+
+
+def _maps(arguments: argparse.Namespace) -> int:
+    """Shows who leads where in several studies, side by side."""
+    from analysis.compare.compare_files import write_maps
+    from analysis.compare.compare_text import print_maps
+    from tracking.paths import project_paths
+
+    studies = _words(arguments.maps)
+    if not studies:
+        raise StudyError("--maps names no study (try: --maps edge_parts,edge,edge_few)")
+    wanted = _words(arguments.families)
+    results = [
+        compare(
+            recorded_families(study, wanted), axis=arguments.axis, resamples=arguments.bootstrap, level=arguments.level
+        )
+        for study in studies
+    ]
+    written = write_maps(results, arguments.out or project_paths().reports_dir)
+    if arguments.json:
+        print(json.dumps([comparison_json(result) for result in results], allow_nan=False))
+    else:
+        print_maps(results, written)
     return 0
 
 

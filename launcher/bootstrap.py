@@ -84,8 +84,10 @@ def install(root: Path) -> None:
     wanted = ["-c", "constraints.txt", "-e", ".", "--group", "dev"]
     uv = find_uv(root)
     if uv:
-        install_with_uv = [uv, "pip", "install", "--quiet", "--python", python]
-        _say("installing the packages of constraints.txt with uv (half a minute)")
+        # Its bars are for people; a log would keep each of their states.
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        install_with_uv = [uv, "pip", "install", *quiet, "--python", python]
+        _say("installing the packages of constraints.txt with uv: 2 GB, half a minute once they are in its cache")
         if _works([*install_with_uv, *wanted], root):
             return
         _say("uv did not succeed; trying what it has in its cache")
@@ -107,11 +109,19 @@ def find_uv(root: Path) -> str | None:
     """Returns the uv to call: the machine's, else one of our own in .venv; None where neither can be had."""
     own = root / ".venv" / "bin" / "uv"
     found = shutil.which("uv") or (str(own) if own.exists() else None)
-    if found and _works([found, "--version"], root):
+    if found and _answers(found):
         return found
     _say("putting uv into .venv")
     works = _works([str(venv_python(root)), "-m", "pip", "install", "--quiet", "uv"], root)
     return str(own) if works and own.exists() else None
+
+
+def _answers(uv: str) -> bool:
+    """Returns whether a uv runs here at all."""
+    try:
+        return subprocess.run([uv, "--version"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def find_python() -> str:

@@ -34,6 +34,20 @@ class BestLosses:
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """Sizes between the smallest and the largest, and lengths of a run of each; every shape is (sizes, lengths)."""
+
+    size: Floats
+    """Log FLOPs an image, the same along a row."""
+    images: Floats
+    """Log images, rising along a row."""
+    amount: Floats
+    """Log of what such a run costs."""
+    log_loss: Floats
+    """As the fit has it."""
+
+
 def best_of_compute(smoothed: SmoothLosses, log_amounts: Floats, *, only_free: bool) -> BestLosses:
     """Returns the best losses for log amounts that the cells cost, (cells,), with `only_free` where the size is free.
 
@@ -41,9 +55,8 @@ def best_of_compute(smoothed: SmoothLosses, log_amounts: Floats, *, only_free: b
     Resamples keep the place of the best size: to first order the least loss moves as the surface moves there, and what
     they would gain by choosing anew is the profit of noise.
     """
-    places = smoothed.cell_places
-    size, images = _mesh(places)
-    amount, loss = _priced(places, log_amounts, size, images), smoothed.fit_at(size, images)
+    mesh = priced_mesh(smoothed, log_amounts)
+    size, images, amount, loss = mesh.size, mesh.images, mesh.amount, mesh.log_loss
     grid = np.linspace(float(log_amounts.min()), float(log_amounts.max()), GRID_POINTS, dtype=np.float64)
     curves = np.stack([_on_grid(grid, *row) for row in zip(amount, loss, strict=True)])
     lengths = np.stack([_on_grid(grid, *row) for row in zip(amount, images, strict=True)])
@@ -57,6 +70,17 @@ def best_of_compute(smoothed: SmoothLosses, log_amounts: Floats, *, only_free: b
     chosen = np.arange(len(grid), dtype=np.intp)[inside]
     drawn = smoothed.at(size[best[chosen], 0], lengths[best[chosen], chosen])
     return BestLosses(grid=grid[inside], log_loss=drawn[0], draws=drawn[1:], is_free=is_free)
+
+
+def priced_mesh(smoothed: SmoothLosses, log_amounts: Floats) -> Mesh:
+    """Returns the sizes and lengths between those that were run, for log amounts that the cells cost, (cells,)."""
+    size, images = _mesh(smoothed.cell_places)
+    return Mesh(
+        size=size,
+        images=images,
+        amount=_priced(smoothed.cell_places, log_amounts, size, images),
+        log_loss=smoothed.fit_at(size, images),
+    )
 
 
 def _priced(places: Places, log_amounts: Floats, size: Floats, images: Floats) -> Floats:

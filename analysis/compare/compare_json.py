@@ -9,6 +9,7 @@ from analysis.compare.axes import Axis
 from analysis.compare.duel import gap_at, multiplier_at
 from analysis.compare.family import Family
 from analysis.compare.findings import Band, Comparison, Duel, OnAxis
+from analysis.compare.lead_map import LeadMap
 from analysis.compare.smooth import SmoothLosses
 from analysis.compare.verdict import duel_sentence
 from analysis.laws import Floats
@@ -36,6 +37,7 @@ def comparison_json(result: Comparison, budgets: Sequence[float] = ()) -> dict[s
         "laws": _laws(main),
         "by_axis": [_on_axis(one) for one in (main, *result.others)],
         "by_axis_verdict": result.disagreement,
+        "maps": [_map(one, result) for one in result.maps],
         "families": [_family(f, one) for f, one in zip(result.families, result.smoothed, strict=True)],
         "warnings": [{"code": notice.code, "text": notice.text} for notice in result.notices],
         "refused": None,
@@ -152,6 +154,32 @@ def _on_axis(one: OnAxis) -> dict[str, Any]:
         "verdict": one.verdict or None,
         "pairs": [_pair(duel) for duel in one.duels],
         "refused": refused and {"code": refused.code, "reason": refused.reason, "next": refused.next},
+    }
+
+
+def _map(one: LeadMap, result: Comparison) -> dict[str, Any]:
+    names = [family.name for family in result.families]
+    return {
+        "limit": one.limit.name,
+        "compute": one.compute.name,
+        "area": {
+            name: {"sure": one.area(k, is_sure=True), "not_sure": one.area(k, is_sure=False)}
+            for k, name in enumerate(names)
+        },
+        "corners": [
+            {
+                one.limit.name: corner.size,
+                one.compute.name: corner.compute,
+                "leader": names[corner.leader],
+                "is_sure": corner.is_sure,
+                "lead": corner.lead,
+            }
+            for corner in one.corners
+        ],
+        "sizes": [float(f"{size:.4g}") for size in one.sizes],
+        "computes": [float(f"{amount:.4g}") for amount in one.computes],
+        "leader": [[names[place] for place in row] for row in one.leader.tolist()],
+        "is_sure": one.is_sure.tolist(),
     }
 
 

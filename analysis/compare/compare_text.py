@@ -14,6 +14,8 @@ from analysis.compare.verdict import amount_text, duel_sentence, factor_text, ga
 from analysis.report.report_text import WIDTH
 from analysis.result import Estimate
 
+_CORNERS = ("small, cheap", "large, cheap", "small, dear", "large, dear")
+
 
 def print_comparison(
     result: Comparison, budgets: Sequence[float] = (), written: Sequence[Path] = (), *, console: Console | None = None
@@ -26,7 +28,7 @@ def print_comparison(
     for line in basis_lines(result):
         console.print(Text(line, style="dim"))
     tables = [families_table(result), laws_table(result), *(pair_table(result, d, budgets) for d in result.main.duels)]
-    for table in (*tables, axes_table(result)):
+    for table in (*tables, axes_table(result), map_table(result)):
         if table is not None:
             console.print()
             console.print(table)
@@ -34,6 +36,21 @@ def print_comparison(
     console.print()
     for notice in result.notices:
         console.print(Text(f"warning: {notice.text}", style="yellow"))
+    for path in written:
+        console.print(Text(str(path), style="dim"))
+
+
+def print_maps(results: Sequence[Comparison], written: Sequence[Path] = (), *, console: Console | None = None) -> None:
+    """Prints of each study the verdict and who leads where, then where the files are."""
+    console = console or Console(width=WIDTH, highlight=False)
+    for result in results:
+        console.print(Text(f"{result.families[0].source}", style="bold"))
+        console.print(Text(f"{result.verdict}."))
+        if (table := map_table(result)) is not None:
+            console.print(table)
+        for notice in result.notices:
+            console.print(Text(f"warning: {notice.text}", style="yellow"))
+        console.print()
     for path in written:
         console.print(Text(str(path), style="dim"))
 
@@ -114,6 +131,22 @@ def axes_table(result: Comparison) -> Table | None:
     for one in (result.main, *answered):
         for k, duel in enumerate(one.duels):
             table.add_row(one.axis.equal if not k else "", duel_sentence(duel))
+    return table
+
+
+def map_table(result: Comparison) -> Table | None:
+    """Returns who leads within limits of size and compute, a column a map; None where there is none."""
+    if not result.maps:
+        return None
+    names = [family.name for family in result.families]
+    table = _table("within limits of", *(f"{one.limit.unit}, {one.compute.unit}" for one in result.maps))
+    for k, name in enumerate(names):
+        table.add_row(f"{name} leads on", *(f"{one.area(k, is_sure=True):.0%}" for one in result.maps))
+    for k, corner in enumerate(_CORNERS):
+        found = [one.corners[k] for one in result.maps]
+        table.add_row(corner, *(names[c.leader] if c.is_sure else f"({names[c.leader]})" for c in found))
+    table.caption = f"of the map in log-log, in {result.level:.0%} of resamples or more; (name): ahead, not for sure"
+    table.caption_justify = "left"
     return table
 
 

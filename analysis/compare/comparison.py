@@ -13,6 +13,7 @@ from analysis.compare.duel import duel
 from analysis.compare.family import Family
 from analysis.compare.family_law import FamilyLaw, fit_families
 from analysis.compare.findings import Comparison, Duel, OnAxis
+from analysis.compare.lead_map import LIMITS, LeadMap, lead_map
 from analysis.compare.smooth import SmoothLosses, shared_draws, smooth
 from analysis.compare.verdict import disagreement_of, sentence_of
 from analysis.refusal import FitRefused, Refusal
@@ -30,7 +31,7 @@ def compare(
     Args:
         families: at least two, of one study.
         axis: one of AXES, on which the verdict rests.
-        others: whether the other axes are compared as well.
+        others: whether the other axes are compared and maps are drawn as well.
         resamples: how many are drawn.
         level: coverage that intervals are meant to have.
         seed: of the resampling.
@@ -52,6 +53,7 @@ def compare(
         main=main,
         others=found,
         disagreement=disagreement_of(main, found),
+        maps=_maps(families, smoothed, asked, level=level) if others else (),
         notices=cautions(families, smoothed, (main, *found)),
         level=level,
         resamples=resamples,
@@ -88,6 +90,14 @@ def _duels(
         )
         for i, j in combinations(range(len(families)), 2)
     )  # fmt: skip
+
+
+def _maps(
+    families: Sequence[Family], smoothed: Sequence[SmoothLosses], asked: Axis, *, level: float
+) -> tuple[LeadMap, ...]:
+    compute = asked if asked.is_spent else AXES["core_hours"]
+    found = (lead_map(families, smoothed, limit, compute, level=level) for limit in LIMITS)
+    return tuple(one for one in found if one is not None)
 
 
 def _scale(families: Sequence[Family]) -> float | None:

@@ -7,6 +7,7 @@ from analysis.compare.axes import Axis
 from analysis.compare.best import BestLosses
 from analysis.compare.family import Family
 from analysis.compare.family_law import FamilyLaw
+from analysis.compare.lead_map import LeadMap
 from analysis.compare.smooth import SmoothLosses
 from analysis.laws import Floats
 from analysis.refusal import Refusal
@@ -121,6 +122,8 @@ class Comparison:
     """On the other axes."""
     disagreement: str
     """Whether the axes agree, in one sentence."""
+    maps: tuple[LeadMap, ...]
+    """Which family leads within limits of size and compute: by MACs and by parameters, where both are known."""
     notices: tuple[Notice, ...]
     level: float
     """Coverage that intervals are meant to have."""

@@ -6,7 +6,7 @@ import json
 import math
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def _results(jobs: Sequence[tuple[Request, int, Conditions]]) -> Iterator[Rehear
 
 
 @contextlib.contextmanager
-def _ctrl_c_is_ours() -> Iterator[None]:
+def _ctrl_c_is_ours() -> Generator[None]:
     """Processes started meanwhile pass over Ctrl-C, which a terminal sends to every process of the command."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,6 +1,7 @@
 """A plan as people read it, one aligned table, and as programs read it, one JSON object."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,9 @@ from sweeps.pricing import Rule
 
 TABLE_WIDTH = WIDEST
 MAX_ROWS = 100
-"""Rows shown of the cells within the budget, and of those cut; format=json holds all."""
+"""Rows shown of the cells within the budget; format=json holds all."""
+MAX_CUTS = 3
+"""Rows shown of the cells that are cut for one reason: the cheapest, which a little more would buy."""
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -82,17 +85,20 @@ def _print_cells(plan: Plan, console: Console) -> None:
         money = [] if price is None else [_money(price * spent)]
         words = (*_cell_words(plan, cell), str(cell.runs), format_core_hours(cumulative))
         rows.append((*words, *money, _rule_word(cell)))
-    rows += _hidden_row(len(columns), len(plan.cells))
+    rows += _more(len(columns), len(plan.cells) - MAX_ROWS)
     dim_from = len(rows)
-    for cut in itertools.islice(plan.cuts, MAX_ROWS):
+    cuts: defaultdict[str, list[Cell]] = defaultdict(list)
+    for one in plan.cuts:
+        cuts[one.reason].append(one.cell)
+    for reason, cut in cuts.items():
         money = [] if price is None else ["-"]
-        rows.append((*_cell_words(plan, cut.cell), "cut", "-", *money, cut.reason))
-    rows += _hidden_row(len(columns), len(plan.cuts))
+        rows += [(*_cell_words(plan, cell), "cut", "-", *money, reason) for cell in cut[:MAX_CUTS]]
+        rows += _more(len(columns), len(cut) - MAX_CUTS, reason)
     print_fitted(console, columns, rows, dim_from=dim_from)
 
 
-def _hidden_row(columns: int, rows: int) -> list[tuple[str, ...]]:
-    return [(f"... {rows - MAX_ROWS:,} more", *[""] * (columns - 1))] if rows > MAX_ROWS else []
+def _more(columns: int, hidden: int, reason: str = "") -> list[tuple[str, ...]]:
+    return [(f"... {hidden:,} more", *[""] * (columns - 2), reason)] if hidden > 0 else []
 
 
 def _cell_words(plan: Plan, cell: Cell) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What a person sees of a running sweep: a live display on a terminal, a plain line for each finished run elsewhere."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,14 +41,18 @@ class SilentView:
 
 
 class LineView:
-    """One plain line for each run that ended: for pipes, logs, and terminals without colour."""
+    """A plain line for the first run that starts and for each that ended: for pipes, logs, terminals without colour."""
 
     def __init__(self, tally: Tally, console: "Console") -> None:
         self._tally, self._console = tally, console
+        self._has_started = False
 
     def show(self, event: Event) -> None:
-        """Prints a line where the event ends an attempt."""
+        """Prints a line where the event ends an attempt, and where it is the first to start one."""
         line = ending(self._tally, event)
+        if isinstance(event, Started) and not self._has_started:
+            self._has_started = True
+            line = f"{headline(self._tally)}: {self._tally.task(event.trial_id).trial.name} started"
         if line is not None:
             self.say(line)
 
@@ -111,7 +116,9 @@ def open_view(tally: Tally, *, is_silent: bool, console: "Console | None" = None
         yield LineView(tally, console)
         return
     view = LiveView(tally, console)
-    with Live(view, console=console, refresh_per_second=4, redirect_stdout=False, redirect_stderr=False):
+    # Warnings would tear the redrawn part; those that go to a file stay there.
+    is_shared = sys.stderr.isatty()
+    with Live(view, console=console, refresh_per_second=4, redirect_stdout=False, redirect_stderr=is_shared):
         yield view
 
 

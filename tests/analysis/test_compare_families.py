@@ -55,6 +55,17 @@ def test_the_study_with_several_families_is_found(project: Path, capsys: pytest.
     assert "compare.json" in said
 
 
+def test_maps_of_named_studies(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--maps A,B: who leads where in each of them, one figure of both."""
+    assert main(["--maps", "both,both", "--bootstrap", "200"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("nfnet leads on") == 2 and "families_map.png" in said
+    assert (project / "reports" / "families_map.png").stat().st_size > 10_000
+    assert main(["--maps", "both", "--bootstrap", "200", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["study"] == "both" and one["maps"][0]["limit"] == "macs"
+
+
 def test_families_are_held_in_the_order_they_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--families vit,nfnet: the multiplier is that of nfnet, below 1."""
     assert main(["--families", "vit,nfnet", "--json", "--bootstrap", "200"]) == 0
@@ -82,6 +93,8 @@ def test_budgets_are_read_in_flops_on_that_axis(project: Path, capsys: pytest.Ca
         (["--budgets", "much"], "not understood"),
         (["--bootstrap", "5"], "below 100"),
         (["--level", "7"], "no coverage between"),
+        (["--maps", ","], "--maps names no study"),
+        (["--maps", "both,none"], "no study called 'none'"),
         (["--nope"], "unrecognized arguments"),
     ],
 )

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import os
 import sys
 from pathlib import Path
@@ -75,13 +74,11 @@ def test_a_root_that_is_no_folder(root: str, tmp_path: Path, monkeypatch: pytest
 
 def run(words: list[str]) -> tuple[int, str]:
     """Returns exit code and stderr of a command run in this process."""
-    before, told, shutdown = sys.argv, io.StringIO(), logging.shutdown
+    before, told = sys.argv, io.StringIO()
     sys.argv = ["launcher", *words]
-    # Hydra sets up logging anew, which closes every handler; that of absl, loaded with JAX, closes pytest's stream too.
-    logging.shutdown = lambda handlerList=(): None  # noqa: N803
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
             return application.main(), told.getvalue()
     finally:
-        sys.argv, logging.shutdown = before, shutdown
+        sys.argv = before
         os.environ.pop("HYDRA_FULL_ERROR", None)

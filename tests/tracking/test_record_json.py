@@ -57,7 +57,9 @@ def test_trials_come_back_as_elsewhere(made: Any) -> None:
 @pytest.mark.parametrize("change", [{"colour": "red"}, {"data": {"name": "x"}}, {"shape": {"depth": 3}}])
 def test_unknown_trials_are_refused(made: Any, change: dict[str, Any]) -> None:
     """A trial with a field that nobody knows, or without one, is no trial."""
-    with pytest.raises(ValueError, match=r"not a Trial|incomplete DataSpec|depth are those of none of these: NFN"):
+    with pytest.raises(
+        ValueError, match=r"not a Trial|incomplete DataSpec|the fields depth are those of none of these: "
+    ):
         trial_from({**json.loads(canonical_json(made.trial)), **change})
 
 

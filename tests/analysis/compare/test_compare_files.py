@@ -5,9 +5,10 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from analysis.compare.compare_files import FIGURES, write_comparison
+from analysis.compare.compare_files import FIGURES, write_comparison, write_maps
 from analysis.compare.compare_json import comparison_json
-from analysis.compare.compare_text import print_comparison
+from analysis.compare.compare_text import print_comparison, print_maps
+from analysis.compare.map_figure import maps_figure
 from sweeps.errors import StudyError
 from tests.analysis.synthetic_families import comparison, family_records
 
@@ -98,6 +99,38 @@ def test_on_one_axis_alone_there_is_nothing_to_set_side_by_side(tmp_path):
     write_comparison(alone, tmp_path)
 
     assert not (tmp_path / "families_by_axis.png").exists()
+
+
+def test_maps_of_studies_stand_side_by_side(result, tmp_path):
+    """A column a study, a row a limit; nothing where a study has no map."""
+    figure = maps_figure([result, result])
+    assert figure is not None and len(figure.axes) == 4
+    assert figure.axes[0].get_title().startswith("synthetic: ")
+    written = write_maps([result, result], tmp_path)
+    assert [path.name for path in written] == ["families_map.png", "families_map.svg"]
+    alone = comparison(family_records("a"), family_records("b"))
+    assert maps_figure([result, alone]) is None
+
+
+def test_the_terminal_shows_who_leads_where(result):
+    """Parts of the map, its corners and the words for what is not sure."""
+    out = io.StringIO()
+    print_maps([result], console=Console(file=out, width=100))
+    text = " ".join(out.getvalue().split())
+
+    for words in ("within limits of", "a leads on", "b leads on 0% 0%", "small, cheap a a", "large, dear"):
+        assert words in text
+
+
+def test_json_has_the_maps(result):
+    """Every place of them, by name."""
+    found = comparison_json(result)["maps"]
+    assert [one["limit"] for one in found] == ["macs", "params"]
+    for one in found:
+        assert {name for row in one["leader"] for name in row} == {"a"}
+        assert len(one["leader"]) == len(one["computes"]) and len(one["leader"][0]) == len(one["sizes"])
+        assert one["area"]["b"] == {"sure": 0.0, "not_sure": 0.0}
+        assert [corner["leader"] for corner in one["corners"]] == ["a"] * 4
 
 
 def test_the_terminal_shows_the_verdict_first(result):

@@ -138,14 +138,15 @@ def test_plain_line_for_each_end(
     console = Console(file=io.StringIO(), width=width, force_terminal=kind != "pipe", no_color=kind == "no colour")
     with open_view(tally, is_silent=False, console=console) as view:
         assert isinstance(view, LineView)
-        for event in (start(tasks[0]), move(tasks[0])):
+        for event in (start(tasks[0]), move(tasks[0]), start(tasks[1])):
             tally.take(event)
             view.show(event)
         end = Ended(trial_id=tasks[0].trial.id, outcome=outcome())
         tally.take(end)
         tally.settle(tasks[0].trial.id)
         view.show(end)
-    (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    first, line = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first.startswith("2/6 runs") and first.endswith("core-hours: steady-e1-lr0.1-s0 started")
     assert line.startswith("3/6 runs") and line.endswith("steady-e1-lr0.1-s0 finished, held-out loss 0.5 in 3.2 s")
     assert "\x1b" not in line
 
