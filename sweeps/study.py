@@ -38,6 +38,13 @@ class FamilySettings:
     family: str
     recipe: RecipeSpec
     peak_lrs: tuple[float, ...]
+    lr_params_exponent: float = 0.0
+    """How the peak learning rates change with size: by the factor (parameters / lr_at_params) ^ this.
+
+    Adam's best rate goes with one over the width (arXiv:2203.03466): -0.5 here. With 0 all sizes have the same.
+    """
+    lr_at_params: float = 1.0
+    """Parameters at which peak_lrs hold as they stand, where the exponent is not 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,9 @@ class Study:
     def peak_lrs_of(self, model: Model) -> tuple[float, ...]:
         """Returns the learning rates that a model is run with: its family's, or the study's."""
         own = self._settings.get(model.family)
-        return self.peak_lrs if own is None else own.peak_lrs
+        if own is None or own.lr_params_exponent == 0.0:
+            return self.peak_lrs if own is None else own.peak_lrs
+        return self._scaled_rates[model.name]
 
     def cohort(self, model: Model) -> str:
         """Returns the cohort of a model's trials: runs of one law share it."""
@@ -89,6 +98,18 @@ class Study:
     def compares_families(self) -> bool:
         """Whether it asks how families differ, each having its own: then no one law holds for all of its models."""
         return bool(self.families) and len({model.family for model in self.models}) > 1
+
+    @functools.cached_property
+    def _scaled_rates(self) -> dict[str, tuple[float, ...]]:
+        """Model -> its rates in three digits, of families whose rates change with size."""
+        data, found = self.data, dict[str, tuple[float, ...]]()
+        for model in self.models:
+            own = self._settings.get(model.family)
+            if own is not None and own.lr_params_exponent != 0.0:
+                params = model.shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels)
+                factor = (params / own.lr_at_params) ** own.lr_params_exponent
+                found[model.name] = tuple(float(f"{rate * factor:.3g}") for rate in own.peak_lrs)
+        return found
 
     @functools.cached_property
     def _settings(self) -> dict[str, FamilySettings]:

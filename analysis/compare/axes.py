@@ -44,8 +44,8 @@ AXES = {
         ),
         Axis(name="flops", unit="FLOPs", equal="FLOPs", is_spent=True, amount=lambda member: member.cell.flops),
         Axis(
-            name="billed", unit="measured core-hours", equal="measured core-hours", is_spent=True,
-            amount=lambda member: member.billed_core_hours,
+            name="billed", unit="measured core-seconds", equal="measured core-seconds", is_spent=True,
+            amount=lambda member: None if member.billed_core_hours is None else 3600.0 * member.billed_core_hours,
         ),
         Axis(
             name="params", unit="parameters", equal="parameters", is_spent=False,

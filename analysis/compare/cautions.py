@@ -1,5 +1,6 @@
 """What a reader of a comparison should know before believing it."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from analysis.compare.family import Family
@@ -20,7 +21,7 @@ def cautions(
 ) -> tuple[Notice, ...]:
     """Returns every warning that applies to the comparison, the gravest first."""
     found = [
-        *_software(families, on_axes), *_edges(families), *_lopsided(families), *_diverged(families),
+        *_software(families, on_axes), *_edges(families, smoothed), *_lopsided(families), *_diverged(families),
         *_noise(families, smoothed), *_recipes(families), *_refused(on_axes),
     ]  # fmt: skip
     return tuple(found)
@@ -36,29 +37,40 @@ def _software(families: Sequence[Family], on_axes: Sequence[OnAxis]) -> list[Not
     ):
         if len(set(values)) > 1:
             words = "; ".join(f"{family.name}: {', '.join(v)}" for family, v in zip(families, values, strict=True))
-            rest = ", so their measured core-hours do not compare" if is_timed else ""
+            rest = ", so their measured core-seconds do not compare" if is_timed else ""
             found.append(Notice(code=code, text=f"the families were run on different {what} ({words}){rest}"))
     return found
 
 
-def _edges(families: Sequence[Family]) -> list[Notice]:
+def _edges(families: Sequence[Family], smoothed: Sequence[SmoothLosses]) -> list[Notice]:
     """An optimum at an edge may lie beyond it: that family's losses may be too high."""
     found: list[Notice] = []
-    for family in families:
-        edges = family.edges
-        if edges:
-            words = ", ".join(f"{edges[edge]} {_EDGES[edge]}" for edge in _EDGES if edges[edge])
-            cells = [f"{cell.model} x {cell.epochs:g}" for cell in family.cells if cell.edge]
+    for family, one in zip(families, smoothed, strict=True):
+        edges = edges_of(family, one)
+        counts = Counter(edge for edge in edges if edge)
+        if counts:
+            words = ", ".join(f"{counts[edge]} {_EDGES[edge]}" for edge in _EDGES if counts[edge])
+            cells = [f"{c.model} x {c.epochs:g}" for c, edge in zip(family.cells, edges, strict=True) if edge]
             named = ", ".join(cells[:4]) + (f" and {len(cells) - 4} more" if len(cells) > 4 else "")
             text = (
-                f"{family.name}: the best learning rate of {sum(edges.values())} of {len(family.cells)} cells is "
+                f"{family.name}: the best learning rate of {len(cells)} of {len(family.cells)} cells is "
                 f"censored ({words}: {named}), so its losses may be too high"
             )
             found.append(Notice(code="rate_at_edge", text=text))
     return found
 
 
-_EDGES = {"low": "at the low edge", "high": "at the high edge", "single": "with one rate tried"}
+def edges_of(family: Family, smoothed: SmoothLosses) -> tuple[str | None, ...]:
+    """Returns at which edge of the rates tried the best one of each cell lies: low, high, single, or None within.
+
+    As the valley of all cells has it; where none could be fitted, as the cell's own losses have it.
+    """
+    if smoothed.edges is None:
+        return tuple(cell.edge for cell in family.cells)
+    return tuple({-1: "low", 1: "high"}.get(int(edge)) for edge in smoothed.edges)
+
+
+_EDGES = {"low": "at the low edge or below", "high": "at the high edge or above", "single": "with one rate tried"}
 
 
 def _lopsided(families: Sequence[Family]) -> list[Notice]:

@@ -1,11 +1,13 @@
 """A comparison of families as one JSON object."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from analysis.compare.axes import Axis
+from analysis.compare.cautions import edges_of
 from analysis.compare.duel import gap_at, multiplier_at
 from analysis.compare.family import Family
 from analysis.compare.findings import Band, Comparison, Duel, OnAxis
@@ -192,7 +194,7 @@ def _family(family: Family, smoothed: SmoothLosses) -> dict[str, Any]:
         "runs": family.runs,
         "diverged": family.diverged,
         "set_aside": family.set_aside,
-        "best_rate_at_edge": dict(sorted(family.edges.items())),
+        "best_rate_at_edge": dict(sorted(Counter(edge for edge in edges_of(family, smoothed) if edge).items())),
         "scatter": smoothed.residual_sd,
         "cohort": family.cohort,
         "devices": list(family.devices),

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.compare.cautions import edges_of
 from analysis.compare.compare_json import readings
 from analysis.compare.findings import Comparison, Duel
 from analysis.compare.verdict import amount_text, duel_sentence, factor_text, gap_text
@@ -79,7 +80,7 @@ def families_table(result: Comparison) -> Table:
             f"{family.seeds:g}",
             str(family.runs),
             str(family.diverged),
-            str(sum(family.edges.values())),
+            str(sum(edge is not None for edge in edges_of(family, smoothed))),
             f"{smoothed.residual_sd:.2%}",
         )
     return table

@@ -1,7 +1,7 @@
 """One family of a study: its cells at their own best learning rates, and what they cost on every axis."""
 
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,11 +69,6 @@ class Family:
     def seeds(self) -> float:
         """Seeds in its middle cell."""
         return statistics.median(len(cell.best.losses) for cell in self.cells)
-
-    @property
-    def edges(self) -> Counter[str]:
-        """How many of its cells have their best learning rate at the low or high edge, or tried a single one."""
-        return Counter(cell.edge for cell in self.cells if cell.edge)
 
 
 def families_of(records: Sequence[RunRecord], *, study: str | None, source: str) -> tuple[Family, ...]:

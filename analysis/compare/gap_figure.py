@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TITLE_CHARACTERS = 112
+_TITLE_CHARACTERS = 98
 
 
 def gap_figure(result: Comparison) -> "Figure":
@@ -73,7 +73,7 @@ def axes_figure(result: Comparison) -> "Figure | None":
     if len(answered) < 2:
         return None
     pairs = len(result.main.duels)
-    height = 1.6 + 0.32 * len(answered) * (pairs + 0.6)
+    height = 1.6 + 0.22 * len(answered) * (pairs + 0.6)
     figure = new_figure(8.4, height, "What is held equal, and who is ahead", f"bars: {result.level:.0%} intervals")
     axes = figure.subplots()
     marks: list[float] = []

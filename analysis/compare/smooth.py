@@ -21,6 +21,7 @@ import numpy as np
 from analysis.compare.family import Family
 from analysis.compare.surface import Places, Surface
 from analysis.estimators.best_rate import Cell, RateTried
+from analysis.estimators.frontier import Ints
 from analysis.laws import Floats
 
 _REACHES = (1.1, 2.1)
@@ -29,6 +30,8 @@ _LEAST_RATES = 3
 """Of a cell, to say how wide the valley is."""
 _LEAST_SHARE = 0.5
 """Part of the cells that must have so many before a valley is fitted."""
+_AT_EDGE = 0.1
+"""Octaves from an edge within which a best rate lies on it."""
 
 Key = tuple[int, float]
 """Size rank and epochs."""
@@ -52,18 +55,36 @@ class SmoothLosses:
         level = self.surface.at(size, images)
         if self.rates is None:
             return level
+        slope, bend = self._valley(size, images)
+        best = np.clip(-slope / (2.0 * bend), *self.rates)
+        return level + slope * best + bend * best**2
+
+    def _valley(self, size: Floats, images: Floats) -> tuple[Floats, Floats]:
+        """Returns what multiplies r and r^2 at places (K,), shapes (1 + R, K) and (1 + R, 1)."""
         beside = self.surface.beside
         n, d = self.surface.places.scaled(size, images)
         slope = beside[:, :3] @ np.stack([np.ones_like(n), n, d])
         # A resample without a valley keeps the whole's.
-        bend = np.where(beside[:, 3:] > 0, beside[:, 3:], beside[:1, 3:])
-        best = np.clip(-slope / (2.0 * bend), *self.rates)
-        return level + slope * best + bend * best**2
+        return slope, np.where(beside[:, 3:] > 0, beside[:, 3:], beside[:1, 3:])
 
     def fit_at(self, size: Floats, images: Floats) -> Floats:
         """Returns the fit's log losses alone at places of any shape."""
         alone = replace(self, surface=replace(self.surface, coefficients=self.surface.coefficients[:1]))
         return alone.at(size.ravel(), images.ravel()).reshape(size.shape)
+
+    @property
+    def edges(self) -> Ints | None:
+        """For each cell: -1, 1 where the valley is lowest at or beyond the low, the high edge of the rates, else 0.
+
+        Of noisy losses near a flat optimum the least often lies on an edge by chance; the valley of all cells does not.
+        None where no valley was fitted.
+        """
+        if self.rates is None:
+            return None
+        slope, bend = self._valley(self.cell_places.size, self.cell_places.images)
+        best = -slope[0] / (2.0 * bend[0])
+        low, high = self.rates
+        return (best >= high - _AT_EDGE).astype(np.intp) - (best <= low + _AT_EDGE).astype(np.intp)
 
     @property
     def cells(self) -> Floats:

@@ -15,7 +15,7 @@ def amount_text(amount: float, axis: Axis) -> str:
     rounded = float(f"{amount:.3g}")
     if axis.name == "core_hours":
         return format_core_hours(rounded)
-    if axis.name in ("params", "macs"):
+    if axis.name in ("billed", "params", "macs"):
         return count_text(rounded)
     return f"{rounded:.3g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
@@ -97,8 +97,16 @@ def sentence_of(duels: Sequence[Duel]) -> str:
         return duel_sentence(duels[0])
     names = list(dict.fromkeys(name for duel in duels for name in (duel.a, duel.b)))
     leader = min(names, key=lambda name: sum(behind_by(duel, name) for duel in duels if name in (duel.a, duel.b)))
-    parts = [duel_sentence(duel) for duel in duels if leader in (duel.a, duel.b)]
-    return f"{leader} leads on average: " + "; ".join(parts)
+    own = [duel for duel in duels if leader in (duel.a, duel.b)]
+    level = [duel for duel in own if _is_level(duel)]
+    ahead = [leader, *(duel.b if duel.a == leader else duel.a for duel in level)]
+    parts = [duel_sentence(duel) for duel in (*level, *(duel for duel in own if not _is_level(duel)))]
+    who = f"{', '.join(ahead[:-1])} and {ahead[-1]} lead" if level else f"{leader} leads on average"
+    return f"{who}: " + "; ".join(parts)
+
+
+def _is_level(duel: Duel) -> bool:
+    return duel.winner is None and not (duel.meeting is not None and duel.meeting.is_sure)
 
 
 def behind_by(duel: Duel, name: str) -> float:

@@ -196,7 +196,7 @@ def _fit_command(request: Request) -> tuple[Callable[[Sequence[str]], int], list
     if study.compares_families:
         from analysis.compare_families import main as compare_families
 
-        return compare_families, ["--study", study.name, *budgets]
+        return compare_families, ["--study", study.name]  # read at round budgets within what all families cover
     words = ["--study", study.name, "--cohort", study.cohort(study.models[0])]
     if any(pick.trunk_id for pick in study.picks):
         from analysis.fit_transfer import main as fit_transfer

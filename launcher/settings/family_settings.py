@@ -45,5 +45,17 @@ def families_of(
 
 def _settings(study: Any, family: str, own: Any, peak_lr: float | None) -> FamilySettings:
     plain = schema.family_values(study, family, own)
-    rates = plain["peak_lrs"] if peak_lr is None else [peak_lr]
-    return FamilySettings(family=family, recipe=from_jsonable(RecipeSpec, plain["recipe"]), peak_lrs=tuple(rates))
+    exponent, at_params = float(plain["lr_params_exponent"]), float(plain["lr_at_params"])
+    if exponent and not at_params > 1.0:
+        raise StudyError(
+            f"{_PATH}.{family}.lr_params_exponent={exponent:g} needs the parameters at which peak_lrs hold "
+            f"(try: {_PATH}.{family}.lr_at_params=5000)"
+        )
+    return FamilySettings(
+        family=family,
+        recipe=from_jsonable(RecipeSpec, plain["recipe"]),
+        peak_lrs=tuple(plain["peak_lrs"] if peak_lr is None else [peak_lr]),
+        # A rate that is named for all of them is the same for all sizes too.
+        lr_params_exponent=exponent if peak_lr is None else 0.0,
+        lr_at_params=at_params,
+    )

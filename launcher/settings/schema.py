@@ -66,7 +66,15 @@ TrainerConfig = config_class(TrainerSpec)
 ComputeConfig = config_class(ComputeSpec)
 FinetuneConfig = config_class(FinetuneSpec)
 RehearseConfig = config_class(Conditions)
-FamilyConfig = _dataclass("FamilyConfig", [("peak_lrs", list[float], MISSING), ("recipe", RecipeConfig, RecipeConfig)])
+FamilyConfig = _dataclass(
+    "FamilyConfig",
+    [
+        ("peak_lrs", list[float], MISSING),
+        ("lr_params_exponent", float, 0.0),
+        ("lr_at_params", float, 1.0),
+        ("recipe", RecipeConfig, RecipeConfig),
+    ],
+)
 CLUSTER_CONFIGS = {name: config_class(spec) for name, spec in CLUSTERS.items()}
 """A class a cluster: a setting of one is refused on another."""
 StrategyConfig = config_class(StrategySpec)

@@ -150,8 +150,11 @@ def _family_lines(plan: Plan) -> Iterator[str]:
     study = plan.study
     first = {model.family: model for model in reversed(study.models)} if study.families else {}
     for family, model in reversed(first.items()):
-        rates = ", ".join(f"{rate:g}" for rate in study.peak_lrs_of(model))
-        yield f"{family}: {study.recipe_of(model).optimiser}, learning rates {rates}"
+        rates = [study.peak_lrs_of(one) for one in study.models if one.family == family]
+        words = ", ".join(f"{rate:g}" for rate in rates[0])
+        if rates[-1] != rates[0]:
+            words += f" ({model.name}) to {', '.join(f'{rate:g}' for rate in rates[-1])}"
+        yield f"{family}: {study.recipe_of(model).optimiser}, learning rates {words}"
 
 
 def _unit_lines(plan: Plan) -> Iterator[str]:

@@ -45,6 +45,25 @@ def test_every_trial_is_of_its_family(
         assert grid.find(trial) == index
 
 
+def test_rates_change_with_size_where_a_family_says_so(make_study: StudyMaker) -> None:
+    """With -0.5, four times the parameters have half the rates; other families keep theirs; grid and trials agree."""
+    wide = dataclasses.replace(VIT, name="v8", shape=dataclasses.replace(VIT.shape, width=8, mlp_width=16))
+    study = with_vit(make_study())
+    data = study.data
+    small, large = (
+        model.shape.params(image_px=data.image_px, classes=data.classes, channels=data.channels)
+        for model in (VIT, wide)
+    )
+    own = dataclasses.replace(study.families[0], lr_params_exponent=-0.5, lr_at_params=float(small))
+    study = dataclasses.replace(study, models=(*study.models, wide), families=(own,))
+    assert study.peak_lrs_of(VIT) == own.peak_lrs
+    assert study.peak_lrs_of(wide) == pytest.approx([rate * (small / large) ** 0.5 for rate in own.peak_lrs], rel=5e-3)
+    assert study.peak_lrs_of(study.models[0]) == study.peak_lrs
+    grid = Grid(study=study)
+    for index in range(len(grid)):
+        assert grid.find(grid.trial(index)) == index
+
+
 def test_a_rate_of_another_family_is_not_found(make_study: StudyMaker) -> None:
     """Rates are a family's own: the same number elsewhere is no trial of the grid."""
     grid = Grid(study=with_vit(make_study()))

@@ -28,7 +28,7 @@ def test_best_rates_at_an_edge_are_counted_and_named():
     found = codes(family_records("a"), family_records("b", best_lr=0.2))
 
     assert "b: the best learning rate of 30 of 30 cells is censored" in found["rate_at_edge"]
-    assert "30 at the high edge: b0 x 0.25" in found["rate_at_edge"]
+    assert "30 at the high edge or above: b0 x 0.25" in found["rate_at_edge"]
 
 
 def test_fewer_cells_seeds_and_rates_are_named():

@@ -148,7 +148,7 @@ def test_an_axis_without_data_is_refused_by_itself():
     billed = next(one for one in result.others if one.axis.name == "billed")
 
     assert billed.refused is not None and billed.refused.code == "unknown_amount"
-    assert any("measured core-hours" in notice.text for notice in result.notices)
+    assert any("measured core-seconds" in notice.text for notice in result.notices)
 
 
 def test_measured_speed_can_turn_the_answer_round():
@@ -169,7 +169,7 @@ def test_asking_for_nothing_that_exists_is_an_error():
     """An unknown axis, or one that no run has a number on."""
     with pytest.raises(StudyError, match="no axis called 'watts'"):
         comparison(family_records("a"), family_records("b"), axis="watts")
-    with pytest.raises(FitRefused, match="no measured core-hours"):
+    with pytest.raises(FitRefused, match="no measured core-seconds"):
         comparison(family_records("a"), family_records("b"), axis="billed")
 
 

@@ -56,7 +56,7 @@ def test_no_limit_hurts_by_being_looser(tilted, limit):
 
 
 def test_the_least_loss_of_all_is_that_of_the_surface(tilted):
-    """With everything allowed the map has the least loss that the family's smoothed cells have, or less between them."""
+    """With everything allowed the map has the least loss of the family's smoothed cells, or less between them."""
     found = compare(families(family_records("a"), family_records("b", tilt=0.3)), resamples=RESAMPLES, others=True)
     for k, smoothed in enumerate(found.smoothed):
         least = float(smoothed.cells[0].min())

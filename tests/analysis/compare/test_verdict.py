@@ -127,6 +127,6 @@ def test_axes_that_differ_are_named_with_their_answers():
 
     assert said == (
         "The answer depends on what is held equal: nfnet against vit: at equal core-hours of the reference hardware "
-        "nfnet is ahead; at equal measured core-hours vit is ahead; at equal parameters and inference MACs neither is "
-        "ahead."
+        "nfnet is ahead; at equal measured core-seconds vit is ahead; at equal parameters and inference MACs neither "
+        "is ahead."
     )

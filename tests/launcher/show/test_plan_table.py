@@ -212,9 +212,11 @@ def test_the_assumed_efficiency_is_that_of_the_committed_figures() -> None:
 
 def test_families_are_told_with_their_recipes() -> None:
     """A line a family in a study that gives them recipes and rates of their own, in their order; none in others."""
-    lines = printed(plan_of("study=families", "budget=1k", "study.families.vit.peak_lrs=[0.5,1,2]"))
+    own = ("study.families.vit.peak_lrs=[0.5,1,2]", "study.families.vit.lr_params_exponent=0")
+    lines = printed(plan_of("study=families", "budget=1k", *own))
     start = next(number for number, line in enumerate(lines) if line.startswith("nfnet: "))
     assert lines[start + 1] == "vit: adamw, learning rates 0.5, 1, 2"
+    assert re.fullmatch(r"hybrid: adamw, learning rates [\d., ]+ \(hyb_f0\) to [\d., ]+", lines[start + 3])
     assert [line.split(":")[0] for line in lines[start : start + 4]] == ["nfnet", "vit", "separable", "hybrid"]
     assert not [line for line in printed(plan_of("study=scale_model", "budget=1k")) if "learning rates" in line]
 
@@ -222,6 +224,7 @@ def test_families_are_told_with_their_recipes() -> None:
 def test_json_gives_each_run_its_family_s_rate() -> None:
     """Runs of one model, one for each seed and each rate of its family."""
     cells = plan_as_json(plan_of("study=families", "budget=400"))["cells"]
-    rates = {cell["family"]: {one["peak_lr"] for one in cells if one["family"] == cell["family"]} for cell in cells}
+    rates = {cell["model"]: {one["peak_lr"] for one in cells if one["model"] == cell["model"]} for cell in cells}
     study = plan_of("study=families", "budget=400").study
-    assert rates == {model.family: set(study.peak_lrs_of(model)) for model in study.models}
+    assert rates == {model.name: set(study.peak_lrs_of(model)) for model in study.models if model.name in rates}
+    assert len(rates) >= 4
