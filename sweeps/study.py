@@ -70,7 +70,7 @@ class Study:
     """The user's own program that trains its trials, with its version; absent: this project's training."""
     families: tuple[FamilySettings, ...] = ()
     """Families with a recipe and learning rates of their own (vit: {peak_lrs, recipe}), equally many rates in each;
-    others have the study's."""
+    others have the study's. lr_params_exponent and lr_at_params let a family's rates change with size."""
 
     def recipe_of(self, model: Model) -> RecipeSpec:
         """Returns the recipe that a model is trained by: its family's, or the study's."""

@@ -25,14 +25,18 @@ _TITLE_CHARACTERS = 98
 def gap_figure(result: Comparison) -> "Figure":
     """Returns gap and, where compute is spent, multiplier of every pair against the budget, under the verdict."""
     duels = result.main.duels
-    title = "\n".join(textwrap.wrap(result.verdict.replace("$", r"\$"), _TITLE_CHARACTERS))
-    figure = new_figure(10.4, 4.8 + 0.2 * title.count("\n"), title, *_footer(result))
+    width = _TITLE_CHARACTERS if len(duels) == 1 else round(1.19 * _TITLE_CHARACTERS)
+    title = "\n".join(textwrap.wrap(result.verdict.replace("$", r"\$"), width))
+    figure = new_figure(10.4 if len(duels) == 1 else 12.4, 4.8 + 0.2 * title.count("\n"), title, *_footer(result))
     has_factors = any(duel.multiplier is not None for duel in duels)
     panels = np.atleast_1d(np.asarray(figure.subplots(1, 2 if has_factors else 1), dtype=object))
     _draw(panels[0], duels, [_in_per_cent(duel.gap) for duel in duels], result.main)
     panels[0].axhline(0.0, color=INK, linewidth=0.9, zorder=3)
     panels[0].set_ylabel("loss of the second over the first [%]")
-    panels[0].legend(frameon=False, fontsize=9)
+    if len(duels) > 1:
+        figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside right center")
+    else:
+        panels[0].legend(frameon=False, fontsize=9)
     if has_factors:
         panels[1].set_yscale("log")
         _draw(panels[1], duels, [duel.multiplier for duel in duels], result.main)

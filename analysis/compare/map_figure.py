@@ -97,7 +97,7 @@ def _key(figure: "Figure", names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=look(place), alpha=_FULL, label=plain_text(name)) for place, name in enumerate(names)]
-    figure.legend(handles=handles, frameon=False, loc="outside right upper", fontsize=9.5)
+    figure.legend(handles=handles, frameon=False, loc="outside right center", fontsize=9.5)
 
 
 def _footer(results: Sequence[Comparison]) -> list[str]:

@@ -95,7 +95,7 @@ def test_one_cell_of_one_family() -> None:
         (["study.families.vit.recipe.momentm=1"], r"key study\.families\.vit\.recipe\.momentm is unknown"),
         (["study.families.vit.recipe.momentum=x"], r"study\.families\.vit\.recipe\.momentum=x .*a number"),
         (["study.families.vit.recipe.optimiser=adam"], r"recipe\.optimiser 'adam' is unknown; choose sgd_agc, adamw"),
-        (["study.families.separable.lr_params_exponent=-0.5"], r"lr_params_exponent=-0\.5 needs the parameters at which"),
+        (["study.families.separable.lr_params_exponent=-0.5"], r"exponent=-0\.5 needs the parameters at which"),
         (["study.families.vit.peak_lrs=3"], r"study\.families\.vit\.peak_lrs must be a list"),
         (["study.families.vit=3"], r"study\.families\.vit holds peak_lrs, a list, and recipe"),
         (["study.families.vit.recipe=3"], r"study\.families\.vit holds peak_lrs, a list, and recipe"),
