@@ -19,6 +19,9 @@ from analysis.refusal import Refusal
 from analysis.report.axis_ticks import compute_ticks
 from analysis.result import Estimate
 
+_MAP_PLACES = 7
+"""Places along each side of a map that are written down."""
+
 
 def comparison_json(result: Comparison, budgets: Sequence[float] = ()) -> dict[str, Any]:
     """Returns all of a comparison; without `budgets` it is read at round ones and at the ends of the range."""
@@ -161,6 +164,8 @@ def _on_axis(one: OnAxis) -> dict[str, Any]:
 
 def _map(one: LeadMap, result: Comparison) -> dict[str, Any]:
     names = [family.name for family in result.families]
+    places = np.linspace(0, len(one.sizes) - 1, _MAP_PLACES).round().astype(np.intp)
+    grid = np.ix_(places, places)
     return {
         "limit": one.limit.name,
         "compute": one.compute.name,
@@ -178,10 +183,10 @@ def _map(one: LeadMap, result: Comparison) -> dict[str, Any]:
             }
             for corner in one.corners
         ],
-        "sizes": [float(f"{size:.4g}") for size in one.sizes],
-        "computes": [float(f"{amount:.4g}") for amount in one.computes],
-        "leader": [[names[place] for place in row] for row in one.leader.tolist()],
-        "is_sure": one.is_sure.tolist(),
+        "sizes": [float(f"{size:.4g}") for size in one.sizes[places]],
+        "computes": [float(f"{amount:.4g}") for amount in one.computes[places]],
+        "leader": [[names[place] for place in row] for row in one.leader[grid].tolist()],
+        "is_sure": one.is_sure[grid].tolist(),
     }
 
 

@@ -68,7 +68,7 @@ def _draw(axes: "Axes", result: Comparison, one: LeadMap, names: Sequence[str]) 
             one.sizes, one.computes, np.exp(one.log_losses.min(axis=0)), levels=levels, colors=INK, linewidths=0.7
         )
         axes.clabel(lines, fmt="%.3g", fontsize=7.5)
-    set_ticks(axes, "x", *count_ticks(float(one.sizes[0]), float(one.sizes[-1])))
+    set_ticks(axes, "x", *count_ticks(float(one.sizes[0]), float(one.sizes[-1]), most=6))
     ends = float(one.computes[0]), float(one.computes[-1])
     set_ticks(axes, "y", *compute_ticks(*ends, in_core_hours=one.compute.name != "flops"))
     tidy(axes)
