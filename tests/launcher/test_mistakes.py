@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -70,6 +71,17 @@ def test_a_root_that_is_no_folder(root: str, tmp_path: Path, monkeypatch: pytest
     code, told = run(["action=sweep", "budget=0.4k"])
     assert code == 2
     assert "it is no folder" in told and "LOGLOG_ROOT=" in told
+
+
+def test_no_warning_is_silenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hydra sets up no logging of its own: what the rooms warn of, a damaged journal say, is still seen after it."""
+    monkeypatch.setenv("LOGLOG_ROOT", str(tmp_path))
+    log = logging.getLogger("tracking.attempt_file")
+    assert run(["action=plan", "budget=1k"]) == (0, "")
+    log.warning("a line is passed over")
+    assert caplog.messages == ["a line is passed over"]
 
 
 def run(words: list[str]) -> tuple[int, str]:
