@@ -45,7 +45,7 @@ def test_families_are_trained_by_their_own_recipes_and_compared(
         assert run_sweep(request, paths, trainer="fake_trainer:train") == 0
         answer = json.loads(capsys.readouterr().out)
         assert (answer["runs"]["finished"], answer["runs"]["total"], answer["verdict"]) == (finished, runs, "alike")
-    assert compared == [["--study", "families", "--budgets", "400", "--json"]] * 2
+    assert compared == [["--study", "families", "--json"]] * 2
     trained = [record.trial for record in read_journals(paths, "families")]
     assert len(trained) == len({trial_id for trial_id, _, _ in calls(paths)}) == runs
     expected = {
