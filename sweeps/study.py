@@ -80,9 +80,9 @@ class Study:
     def peak_lrs_of(self, model: Model) -> tuple[float, ...]:
         """Returns the learning rates that a model is run with: its family's, or the study's."""
         own = self._settings.get(model.family)
-        if own is None or own.lr_params_exponent == 0.0:
-            return self.peak_lrs if own is None else own.peak_lrs
-        return self._scaled_rates[model.name]
+        if own is None:
+            return self.peak_lrs
+        return own.peak_lrs if own.lr_params_exponent == 0.0 else self._scaled_rates[model.name]
 
     def cohort(self, model: Model) -> str:
         """Returns the cohort of a model's trials: runs of one law share it."""

@@ -1,7 +1,7 @@
 """A plan as people read it, one aligned table, and as programs read it, one JSON object."""
 
+import bisect
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,13 +87,12 @@ def _print_cells(plan: Plan, console: Console) -> None:
         rows.append((*words, *money, _rule_word(cell)))
     rows += _more(len(columns), len(plan.cells) - MAX_ROWS)
     dim_from = len(rows)
-    cuts: defaultdict[str, list[Cell]] = defaultdict(list)
-    for one in plan.cuts:
-        cuts[one.reason].append(one.cell)
-    for reason, cut in cuts.items():
-        money = [] if price is None else ["-"]
-        rows += [(*_cell_words(plan, cell), "cut", "-", *money, reason) for cell in cut[:MAX_CUTS]]
-        rows += _more(len(columns), len(cut) - MAX_CUTS, reason)
+    money = [] if price is None else ["-"]
+    # From cheap to dear the reason changes once, from the spend cap to the budget: found without making every cell.
+    above = bisect.bisect_left(plan.cuts, True, key=lambda cut: not plan.budget.holds(cut.cell.cost.core_hours))
+    for cuts in filter(None, (plan.cuts[:above], plan.cuts[above:])):
+        rows += [(*_cell_words(plan, cut.cell), "cut", "-", *money, cut.reason) for cut in cuts[:MAX_CUTS]]
+        rows += _more(len(columns), len(cuts) - MAX_CUTS, cuts[0].reason)
     print_fitted(console, columns, rows, dim_from=dim_from)
 
 
